@@ -1,0 +1,128 @@
+// How are the values of one column held?
+// Layer: core. Not synchronised: one thread writes, or many read. Contiguous, so that equal blocks compare as memory.
+// Three storage shapes serve all types: 8-byte words, 16-byte wides, and bytes with end offsets.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <epochcut/core/failure.hpp>
+#include <epochcut/core/value.hpp>
+
+namespace epochcut {
+
+/// Shape: `size()` cells of one type; NULL cells hold zero. A decimal column has one scale and widens it when a value needs more digits.
+class Column {
+ public:
+  Column() = default;
+  explicit Column(Type type, int scale = 0) : type_(type), scale_(static_cast<std::uint8_t>(scale)) {}
+
+  Type type() const { return type_; }
+  int scale() const { return scale_; }
+  std::size_t size() const { return size_; }
+  bool has_nulls() const { return nulls_ != 0; }
+  bool is_null(std::size_t row) const { return nulls_ != 0 && (valid_[row / 64] >> (row % 64) & 1) == 0; }
+
+  /// The raw cells, for loops that know the type: words for 8-byte types, wides for decimal (unscaled) and uuid (big endian).
+  std::span<const std::uint64_t> words() const { return words_; }
+  std::span<const Int128> wides() const { return wides_; }
+  std::string_view text(std::size_t row) const {
+    const std::uint64_t begin = row == 0 ? 0 : ends_[row - 1];
+    return {bytes_.data() + begin, static_cast<std::size_t>(ends_[row] - begin)};
+  }
+  std::size_t bytes() const { return words_.size() * 8 + wides_.size() * 16 + bytes_.size() + ends_.size() * 8 + valid_.size() * 8; }
+
+  Value operator[](std::size_t row) const {
+    Value v = Value::null_of(type_);
+    v.scale = scale_;
+    if (is_null(row)) return v;
+    v.null = false;
+    if (is_text()) v.text = text(row);
+    else if (is_wide()) v.wide = wides_[row];
+    else v.word = words_[row];
+    return v;
+  }
+
+  void append_word(std::uint64_t word) { words_.push_back(word), append_valid(); }
+  void append_wide(Int128 wide) { wides_.push_back(wide), append_valid(); }
+  void append_text(std::string_view text) {
+    bytes_.insert(bytes_.end(), text.begin(), text.end());
+    ends_.push_back(bytes_.size());
+    append_valid();
+  }
+
+  void append_null() {
+    if (is_text()) ends_.push_back(bytes_.size());
+    else if (is_wide()) wides_.push_back(0);
+    else words_.push_back(0);
+    if (nulls_ == 0) valid_.assign(size_ / 64 + 1, ~std::uint64_t{0});
+    if (size_ / 64 >= valid_.size()) valid_.push_back(~std::uint64_t{0});
+    valid_[size_ / 64] &= ~(std::uint64_t{1} << (size_ % 64));
+    ++nulls_;
+    ++size_;
+  }
+
+  /// Appends exactly: a decimal of more digits widens the column's scale first. Errors: `overflow` when 128 bits don't hold that.
+  void append_decimal(const Decimal& value) {
+    if (value.scale > scale_) {
+      const Decimal shortest = value.shortest();
+      if (shortest.scale > scale_) widen(shortest.scale);
+    }
+    const auto fitted = value.at_scale(scale_);
+    if (!fitted) throw Failure(Reason::overflow, "the decimal " + to_string(value) + " does not fit 38 digits at scale " + std::to_string(scale_));
+    append_wide(fitted->unscaled);
+  }
+
+  /// Appends any value of the column's family. Errors: `schema` for another family, `overflow` when it does not fit the type.
+  void append(const Value& value) {
+    if (value.null) return append_null();
+    if (family(value.type) != family(type_))
+      throw Failure(Reason::schema, "a " + std::string(to_string(value.type)) + " value does not belong in a " + std::string(to_string(type_)) + " column");
+    if (is_text()) return append_text(value.text);
+    if (type_ == Type::decimal) return append_decimal(value.as_decimal());
+    if (type_ == Type::uuid) return append_wide(value.wide);
+    if (value.type == type_) return append_word(value.word);
+    const auto whole = value.as_decimal().at_scale(0);
+    const bool fits = whole && (type_ == Type::int64 ? whole->unscaled >= INT64_MIN && whole->unscaled <= INT64_MAX
+                                                     : whole->unscaled >= 0 && whole->unscaled <= Int128{UINT64_MAX});
+    if (!fits) throw Failure(Reason::overflow, "the value " + to_string(value) + " does not fit " + std::string(to_string(type_)));
+    append_word(static_cast<std::uint64_t>(whole->unscaled));
+  }
+
+  void clear() {
+    words_.clear(), wides_.clear(), bytes_.clear(), ends_.clear(), valid_.clear();
+    size_ = nulls_ = 0;
+  }
+
+ private:
+  bool is_text() const { return type_ == Type::text; }
+  bool is_wide() const { return type_ == Type::decimal || type_ == Type::uuid; }
+
+  void append_valid() {
+    if (nulls_ != 0 && size_ / 64 >= valid_.size()) valid_.push_back(~std::uint64_t{0});
+    ++size_;
+  }
+
+  void widen(int scale) {
+    const Int128 factor = power_of_ten(scale - scale_);
+    for (Int128& wide : wides_)
+      if (__builtin_mul_overflow(wide, factor, &wide))
+        throw Failure(Reason::overflow, "one column holds decimals that need more than 38 digits together: scale " + std::to_string(scale) + " is needed");
+    scale_ = static_cast<std::uint8_t>(scale);
+  }
+
+  Type type_ = Type::int64;
+  std::uint8_t scale_ = 0;
+  std::size_t size_ = 0, nulls_ = 0;
+  std::vector<std::uint64_t> words_;
+  std::vector<Int128> wides_;
+  std::vector<char> bytes_;
+  std::vector<std::uint64_t> ends_;
+  std::vector<std::uint64_t> valid_;  // one bit a row, 1 = not null; empty while there is no NULL
+};
+
+}  // namespace epochcut
