@@ -1,0 +1,288 @@
+// Which keys and values differ between two sides?
+// Layer: diff. The one diff of the library: invariant checks and the cutover gate both end here. Memory: one block of each side.
+// Both cursors deliver in key order; an inversion or a key that stands twice is an error, not ten thousand differences.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include <epochcut/core/row_hash.hpp>
+#include <epochcut/cut/source.hpp>
+#include <epochcut/diff/difference.hpp>
+
+namespace epochcut {
+
+/// One row of a block.
+struct RowView {
+  const Relation* relation;
+  std::size_t row;
+};
+
+/// What takes the differences of live cursors: provisional until both proofs have been judged.
+template <class Sink>
+concept DiffSink = requires(Sink& sink, RowView row, const std::vector<std::string>& columns) {
+  sink.only_left(row);
+  sink.only_right(row);
+  sink.changed(row, row, columns);
+};
+
+/// Counts only.
+struct NullSink {
+  void only_left(RowView) {}
+  void only_right(RowView) {}
+  void changed(RowView, RowView, const std::vector<std::string>&) {}
+};
+
+namespace diffing {
+
+/// The rows of one side, one at a time, their order checked.
+class Side {
+ public:
+  Side(Cursor& cursor, const char* name) : cursor_(&cursor), name_(name) { advance_block(); }
+
+  bool done() const { return done_; }
+  const Relation& block() const { return block_; }
+  std::size_t row() const { return row_; }
+  RowView view() const { return {&block_, row_}; }
+  std::uint64_t seen() const { return seen_; }
+
+  std::vector<const Field*> keys() const {
+    std::vector<const Field*> keys;
+    for (const Field& f : block_.fields)
+      if (f.role == Role::key) keys.push_back(&f);
+    return keys;
+  }
+
+  void advance() {
+    ++seen_;
+    const Relation before = one_row(block_, row_);
+    if (++row_ == block_.rows()) advance_block();
+    if (done_) return;
+    std::strong_ordering order = std::strong_ordering::equal;
+    for (std::size_t i = 0; i < block_.fields.size() && order == 0; ++i)
+      if (block_.fields[i].role == Role::key) order = compare(before.fields[i].column[0], block_.fields[i].column[row_]);
+    if (order < 0) return;
+    throw Failure(Reason::unordered, std::string("the ") + name_ + " side " + (order == 0 ? "has two rows of one key: " : "is not in key order at key: ") +
+                                         key_text() + (order == 0 ? "; group the query or name its whole key" : "; this is a fault of the source"));
+  }
+
+  std::string key_text() const {
+    std::string text;
+    for (const Field& f : block_.fields)
+      if (f.role == Role::key) text += (text.empty() ? "" : ", ") + f.name + "=" + to_string(f.column[row_]);
+    return text.empty() ? "(total)" : text;
+  }
+
+ private:
+  static Relation one_row(const Relation& from, std::size_t row) {
+    Relation copy;
+    for (const Field& f : from.fields) {
+      copy.add(f.name, f.role, f.column.type(), f.column.scale());
+      if (f.role == Role::key) copy.fields.back().column.append(f.column[row]);
+    }
+    return copy;
+  }
+
+  void advance_block() {
+    row_ = 0;
+    do {
+      if (!cursor_->next(block_)) {
+        done_ = true;
+        return;
+      }
+    } while (block_.rows() == 0);
+  }
+
+  Cursor* cursor_;
+  const char* name_;
+  Relation block_;
+  std::size_t row_ = 0;
+  std::uint64_t seen_ = 0;
+  bool done_ = false;
+};
+
+/// Value columns of both sides that belong together, by position.
+struct Pair {
+  std::string name;
+  std::size_t left, right;
+  Rule rule;
+};
+
+inline std::string names(const Relation& relation, Role role) {
+  std::string text;
+  for (const Field& f : relation.fields)
+    if (f.role == role) text += (text.empty() ? "" : ", ") + f.name;
+  return text.empty() ? "none" : text;
+}
+
+inline void require_comparable(const Field& left, const Field& right) {
+  if (family(left.column.type()) == family(right.column.type())) return;
+  throw Failure(Reason::schema, "column \"" + left.name + "\" is " + std::string(to_string(left.column.type())) + " on the left and " +
+                                    std::string(to_string(right.column.type())) + " on the right, which don't compare; convert one of them in its store");
+}
+
+/// Matches columns by name. Errors: `schema`, naming what has no partner or does not compare.
+inline std::vector<Pair> match(const Relation& left, const Relation& right, std::span<const Rule> rules) {
+  std::vector<const Field*> left_keys, right_keys;
+  for (const Field& f : left.fields) if (f.role == Role::key) left_keys.push_back(&f);
+  for (const Field& f : right.fields) if (f.role == Role::key) right_keys.push_back(&f);
+  bool same = left_keys.size() == right_keys.size();
+  for (std::size_t i = 0; same && i < left_keys.size(); ++i) same = left_keys[i]->name == right_keys[i]->name;
+  if (!same)
+    throw Failure(Reason::schema, "the left side is keyed by (" + names(left, Role::key) + ") and the right by (" + names(right, Role::key) +
+                                      "); both need the same keys in the same order");
+  for (std::size_t i = 0; i < left_keys.size(); ++i) require_comparable(*left_keys[i], *right_keys[i]);
+  std::vector<Pair> pairs;
+  for (std::size_t i = 0; i < left.fields.size(); ++i) {
+    const Field& field = left.fields[i];
+    if (field.role == Role::key) continue;
+    const Field* partner = right.find(field.name);
+    if (partner == nullptr || partner->role == Role::key)
+      throw Failure(Reason::schema, "the left side has a value \"" + field.name + "\" that the right side lacks (it has: " + names(right, Role::value) +
+                                        "); rename one with .as()");
+    require_comparable(field, *partner);
+    Rule rule{.column = field.name};
+    for (const Rule& r : rules)
+      if (r.column == field.name) rule = r;
+    pairs.push_back({field.name, i, static_cast<std::size_t>(partner - right.fields.data()), rule});
+  }
+  for (const Field& field : right.fields)
+    if (field.role == Role::value && left.find(field.name) == nullptr)
+      throw Failure(Reason::schema, "the right side has a value \"" + field.name + "\" that the left side lacks (it has: " + names(left, Role::value) +
+                                        "); rename one with .as()");
+  for (const Rule& rule : rules) {
+    const Field* field = left.find(rule.column);
+    if (field == nullptr || field->role == Role::key)
+      throw Failure(Reason::configuration, "a rule names the column \"" + rule.column + "\", which is no value of this comparison (values: " + names(left, Role::value) + ")");
+    const Family f = family(field->column.type());
+    if ((rule.kind != Rule::Kind::exact && f != Family::number && f != Family::float64) || (rule.absent_is_zero && f != Family::number))
+      throw Failure(Reason::configuration, "the rule for \"" + rule.column + "\" needs a number, the column is " + std::string(to_string(field->column.type())));
+  }
+  return pairs;
+}
+
+/// Does the pair of values satisfy its rule? Errors: `overflow` when a tolerance can't be applied exactly.
+inline bool holds(const Rule& rule, const Value& left, const Value& right) {
+  if (rule.kind == Rule::Kind::exact || left.null || right.null) return compare(left, right) == 0;
+  if (family(left.type) == Family::float64) {
+    const double tolerance = static_cast<double>(rule.tolerance.unscaled) / static_cast<double>(power_of_ten(rule.tolerance.scale));
+    const double by = left.as_float64() - right.as_float64();
+    if (by != by) return compare(left, right) == 0;
+    return rule.kind == Rule::Kind::within ? by <= tolerance && by >= -tolerance : by >= -tolerance;
+  }
+  const auto by = subtract(left.as_decimal(), right.as_decimal());
+  if (!by) throw Failure(Reason::overflow, "the difference of two values of \"" + rule.column + "\" does not fit 38 digits");
+  const Decimal below{-rule.tolerance.unscaled, rule.tolerance.scale};
+  return *by >= below && (rule.kind == Rule::Kind::at_least || *by <= rule.tolerance);
+}
+
+inline void absorb_keys(RowHash& hash, RowView row) {
+  for (const Field& f : row.relation->fields)
+    if (f.role == Role::key) hash.absorb(f.column[row.row]);
+}
+
+}  // namespace diffing
+
+/// Streams two cursors in key order and tells `sink` of every difference. Errors: `schema`, `unordered`, `configuration`, `overflow`, and the cursors' own.
+template <DiffSink Sink>
+DiffCounts diff(Cursor& left_cursor, Cursor& right_cursor, std::span<const Rule> rules, Sink& sink) {
+  using namespace diffing;
+  Side left(left_cursor, "left"), right(right_cursor, "right");
+  DiffCounts counts;
+  const std::vector<Pair> pairs = match(left.block(), right.block(), rules);
+
+  // A key that one side lacks: a difference, unless every value column stands for zero there and the rule holds against zero.
+  const auto alone = [&](RowView row, bool is_left) {
+    bool equal = !pairs.empty();
+    for (const Pair& p : pairs) {
+      const Value v = row.relation->fields[is_left ? p.left : p.right].column[row.row];
+      const Value zero = Decimal{};
+      equal = equal && p.rule.absent_is_zero && holds(p.rule, is_left ? v : zero, is_left ? zero : v);
+    }
+    if (equal) {
+      ++counts.equal;
+      return;
+    }
+    ++(is_left ? counts.only_left : counts.only_right);
+    RowHash hash;
+    hash.absorb(static_cast<std::uint64_t>(is_left ? DifferenceKind::only_left : DifferenceKind::only_right));
+    absorb_keys(hash, row);
+    for (const Pair& p : pairs) hash.absorb(row.relation->fields[is_left ? p.left : p.right].column[row.row]);
+    counts.which += hash.digest();
+    is_left ? sink.only_left(row) : sink.only_right(row);
+  };
+
+  std::vector<std::string> changed;
+  const auto both = [&] {
+    changed.clear();
+    RowHash hash;
+    for (const Pair& p : pairs) {
+      const Value l = left.block().fields[p.left].column[left.row()], r = right.block().fields[p.right].column[right.row()];
+      if (holds(p.rule, l, r)) continue;
+      if (changed.empty()) hash.absorb(static_cast<std::uint64_t>(DifferenceKind::changed)), absorb_keys(hash, left.view());
+      changed.push_back(p.name);
+      hash.absorb(std::string_view(p.name)), hash.absorb(l), hash.absorb(r);
+    }
+    if (changed.empty()) {
+      ++counts.equal;
+      return;
+    }
+    ++counts.changed;
+    counts.which += hash.digest();
+    sink.changed(left.view(), right.view(), changed);
+  };
+
+  while (!left.done() || !right.done()) {
+    std::strong_ordering order = left.done() ? std::strong_ordering::greater : right.done() ? std::strong_ordering::less : std::strong_ordering::equal;
+    if (order == 0) {
+      const auto l = left.keys(), r = right.keys();
+      for (std::size_t i = 0; i < l.size() && order == 0; ++i) order = compare(l[i]->column[left.row()], r[i]->column[right.row()]);
+    }
+    if (order == 0) both();
+    else alone(order < 0 ? left.view() : right.view(), order < 0);
+    if (order <= 0) left.advance();
+    if (order >= 0) right.advance();
+  }
+  counts.left = left.seen(), counts.right = right.seen();
+  return counts;
+}
+
+/// Keeps the first `max` differences; the counts stay exact.
+class FirstDifferences {
+ public:
+  explicit FirstDifferences(std::size_t max) : max_(max) {}
+
+  void only_left(RowView row) { keep(DifferenceKind::only_left, row, &row, nullptr, nullptr); }
+  void only_right(RowView row) { keep(DifferenceKind::only_right, row, nullptr, &row, nullptr); }
+  void changed(RowView left, RowView right, const std::vector<std::string>& columns) { keep(DifferenceKind::changed, left, &left, &right, &columns); }
+
+  std::vector<Difference> take() { return std::move(kept_); }
+
+ private:
+  void keep(DifferenceKind kind, RowView key, const RowView* left, const RowView* right, const std::vector<std::string>* columns) {
+    if (kept_.size() >= max_) return;
+    Difference& d = kept_.emplace_back();
+    d.kind = kind;
+    d.key = cells(key, Role::key, nullptr);
+    if (left) d.left = cells(*left, Role::value, columns);
+    if (right) d.right = cells(*right, Role::value, columns);
+  }
+
+  static std::vector<Cell> cells(RowView row, Role role, const std::vector<std::string>* columns) {
+    std::vector<Cell> cells;
+    for (const Field& f : row.relation->fields) {
+      if (f.role != role) continue;
+      bool wanted = columns == nullptr;
+      if (columns != nullptr)
+        for (const std::string& c : *columns) wanted |= c == f.name;
+      if (wanted) cells.push_back({f.name, Literal(f.column[row.row])});
+    }
+    return cells;
+  }
+
+  std::size_t max_;
+  std::vector<Difference> kept_;
+};
+
+}  // namespace epochcut

@@ -1,0 +1,226 @@
+// Do these invariants hold, at ONE cut?
+// Layer: verdict. The only place where reading, comparing and judging meet. Errors never escape: they are outcomes.
+// A forward pass per invariant; where the judge says unconfirmed, a second pass at the same cut. Source: RFC live-checks.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <epochcut/cut/epoch_cut.hpp>
+#include <epochcut/diff/diff.hpp>
+#include <epochcut/verdict/invariant.hpp>
+#include <epochcut/verdict/judge.hpp>
+#include <epochcut/verdict/outcome.hpp>
+
+namespace epochcut {
+
+struct CheckOptions {
+  HorizonPolicy horizon{};
+  Control control{};
+  std::size_t differences_max = 10;   ///< kept per outcome, so that a log row stays small; counts are exact
+  std::optional<Epoch> last_seen{};   ///< the newest epoch of an earlier check of this stream: below it is `error: epoch_regressed`
+};
+
+namespace checking {
+
+inline SideReport report(const Read& read) {
+  return {.relation = read.about.relation, .server = read.proof.server, .witness = read.witness, .completeness = read.completeness,
+          .ids = read.proof.ids, .expected = read.expected, .rows = read.rows.rows(), .wire_rows = read.proof.rows, .bytes = read.proof.bytes,
+          .waited = read.waited, .attempts = read.attempts, .full_reads = read.full_reads};
+}
+
+inline SideEvidence evidence(const Read& read) {
+  const bool by_construction = read.witness == Witness::snapshot || read.witness == Witness::id_digest;
+  const std::uint64_t ledger_count = read.expected ? read.expected->count : read.rows.rows();
+  return {.completeness = read.completeness, .acknowledgement = read.acknowledgement,
+          .digest_proved = by_construction || read.witness == Witness::acked, .conflicting = read.proof.conflicts > 0,
+          .empty = read.rows.rows() == 0, .ledger_empty = ledger_count == 0};
+}
+
+inline void set_error(Outcome& outcome, const Failure& failure) {
+  outcome.status = Status::error;
+  outcome.reason = failure.kind;
+  outcome.message = failure.message + (failure.where.empty() ? "" : " (" + failure.where + ")");
+  outcome.retryable = failure.retryable;
+  outcome.claim = Claim::nothing;
+  outcome.counts = {};  // whatever was compared before is provisional, and worth nothing now
+  outcome.differences.clear();
+}
+
+inline std::string cells_text(const std::vector<Cell>& cells) {
+  std::string text;
+  for (const Cell& cell : cells) text += (text.empty() ? "" : ", ") + cell.name + "=" + to_string(cell.value.value());
+  return text.empty() ? "(total)" : text;
+}
+
+/// One difference in words: `changed currency=EUR: left amount=10.00, right amount=11.00`.
+inline std::string difference_text(const Difference& d) {
+  std::string text = std::string(to_string(d.kind)) + " " + cells_text(d.key) + ":";
+  if (d.kind != DifferenceKind::only_right) text += " left " + cells_text(d.left);
+  if (d.kind == DifferenceKind::changed) text += ",";
+  if (d.kind != DifferenceKind::only_left) text += " right " + cells_text(d.right);
+  return text;
+}
+
+inline std::string shortfall_text(const SideReport& side) {
+  if (!side.ids || !side.expected) return side.relation + " is not proved complete by its " + std::string(to_string(side.witness));
+  std::string text = side.relation + " shows " + std::to_string(side.ids->count) + " events where the ledger counts " + std::to_string(side.expected->count);
+  if (side.ids->count == side.expected->count) text += ", but not the same ones";
+  return text;
+}
+
+inline std::string explain(const Outcome& o, const Read& left, const Read& right) {
+  const auto incomplete = [](const SideReport& s) { return s.completeness == Completeness::short_of || s.completeness == Completeness::surplus; };
+  const SideReport& side = incomplete(o.left) ? o.left : o.right;
+  const std::string first = o.differences.empty() ? "" : "; " + difference_text(o.differences.front());
+  switch (o.reason) {
+    case Reason::none:
+      return std::to_string(o.counts.equal) + (o.counts.equal == 1 ? " key agrees" : " keys agree");
+    case Reason::differs:
+      return std::to_string(o.counts.differences()) + " of " + std::to_string(o.counts.equal + o.counts.differences()) + " keys differ" + first;
+    case Reason::missing_rows: return shortfall_text(side) + ", all acknowledged: rows are gone" + first;
+    case Reason::extra_rows: return shortfall_text(side) + ": rows that the ledger never committed" + first;
+    case Reason::conflicting_rows:
+      return (left.proof.conflicts > 0 ? o.left : o.right).relation + " holds two different rows of one event id: " +
+             (left.proof.conflicts > 0 ? left : right).proof.conflicting_ids + first;
+    case Reason::horizon_not_proven:
+      return shortfall_text(side) + " after waiting " + std::to_string(side.waited.count()) + " ms; look at the pipeline that fills it";
+    case Reason::replica_lag: return shortfall_text(side) + " on " + side.server.name + ", while another server acknowledged them: read that one, or wait for replication";
+    case Reason::cut_violated: return "a second read at the same epoch showed something else, which a true cut can't; the writer does not keep what its stream declares" + first;
+    case Reason::empty: return "both sides are empty and the ledger counts no events: nothing was asserted";
+    case Reason::nothing_selected: return "both sides are complete but the query selects no row of either: nothing was asserted, look at its where()";
+    default: return std::string(to_string(o.reason));
+  }
+}
+
+/// One invariant at one cut.
+template <Anchor Source>
+class Run {
+ public:
+  Run(const EpochCut<Source>* cut, const Invariant& invariant, const CheckOptions& options, std::optional<std::size_t> left, std::optional<std::size_t> right)
+      : cut_(cut), invariant_(invariant), options_(options), left_index_(left), right_index_(right) {}
+
+  void execute(Outcome& outcome) {
+    left_ = first_read(invariant_.left, left_index_);
+    right_ = first_read(invariant_.right, right_index_);
+    if (left_.about.relation == right_.about.relation && !invariant_.negative_control)
+      throw Failure(Reason::same_relation, "both ends of the check are " + left_.about.relation + ", so it would compare a thing with itself; name two, or declare a negative_control");
+    Evidence evidence = compare(outcome);
+    Judgement verdict = judge(evidence);
+    if (verdict.unconfirmed) {
+      const DiffCounts before = outcome.counts;
+      const auto left_ids = left_.proof.ids, right_ids = right_.proof.ids;
+      options_.control.sleep(options_.horizon.max_visibility_lag);
+      if (!left_index_) left_ = cut_->read_again(source(invariant_.left), invariant_.left.query, left_, options_.control);
+      if (!right_index_) right_ = cut_->read_again(source(invariant_.right), invariant_.right.query, right_, options_.control);
+      evidence = compare(outcome);
+      evidence.second_pass = outcome.confirmed = true;
+      evidence.identical = before.which == outcome.counts.which && left_ids == left_.proof.ids && right_ids == right_.proof.ids;
+      // What was unconfirmed stays the question: a second pass that looks clean has healed, and that is a violated cut.
+      verdict = evidence.identical ? judge(evidence) : Judgement{Status::error, Reason::cut_violated, false};
+    }
+    outcome.status = verdict.status;
+    outcome.reason = verdict.reason;
+    const bool grouped = invariant_.left.query.plan().grouped() || invariant_.right.query.plan().grouped();
+    if (verdict.status == Status::pass) outcome.claim = grouped ? Claim::aggregate : Claim::every_value;
+    outcome.message = explain(outcome, left_, right_);
+  }
+
+ private:
+  static AnyFollower& source(const Reading& reading) { return const_cast<AnyFollower&>(reading.source); }
+
+  Read first_read(const Reading& reading, std::optional<std::size_t> index) const {
+    if (index) return (*cut_)[*index];
+    if (reading.at_rest) return read_at_rest(source(reading), reading.query, options_.control);
+    return cut_->read(source(reading), reading.query, options_.horizon, options_.control);
+  }
+
+  /// Diffs what was read, and says what is known of both sides.
+  Evidence compare(Outcome& outcome) const {
+    RelationCursor left(left_.rows, left_.proof), right(right_.rows, right_.proof);
+    FirstDifferences first(options_.differences_max);
+    outcome.counts = diff(left, right, invariant_.rules, first);
+    outcome.differences = first.take();
+    outcome.left = report(left_);
+    outcome.right = report(right_);
+    return {.left = evidence(left_), .right = evidence(right_), .differs = outcome.counts.differences() > 0};
+  }
+
+  const EpochCut<Source>* cut_;  // null only if both readings are at rest
+  const Invariant& invariant_;
+  const CheckOptions& options_;
+  std::optional<std::size_t> left_index_, right_index_;
+  Read left_, right_;
+};
+
+/// Runs `step` and turns what it throws into an error of every outcome given: nothing is ever turned into a pass by a catch.
+template <class Step>
+bool guarded(std::span<Outcome> outcomes, Step step) {
+  try {
+    step();
+    return true;
+  } catch (const Failure& failure) {
+    for (Outcome& outcome : outcomes) set_error(outcome, failure);
+  } catch (const std::exception& exception) {  // out of memory and the like
+    for (Outcome& outcome : outcomes) set_error(outcome, Failure(Reason::unknown, exception.what()));
+  }
+  return false;
+}
+
+}  // namespace checking
+
+/// Checks all invariants at ONE cut of `anchor`; one outcome each, in order. Never throws a Failure: an error is an outcome.
+/// Where every reading is at rest there is no cut, and the anchor is not asked.
+template <Anchor Source>
+std::vector<Outcome> check(Source& anchor, std::span<const Invariant> invariants, const CheckOptions& options = {}) {
+  const Control& control = options.control;
+  const Millis start = control.clock->now();
+  std::vector<Outcome> outcomes(invariants.size());
+  std::vector<Query> queries;
+  std::vector<std::optional<std::size_t>> left(invariants.size()), right(invariants.size());
+  bool synchronised = false;
+  const auto in_cut = [&](const Reading& reading) -> std::optional<std::size_t> {
+    synchronised |= !reading.at_rest;
+    if (reading.at_rest || reading.source.address() != static_cast<const void*>(&anchor)) return std::nullopt;
+    queries.push_back(reading.query);
+    return queries.size() - 1;
+  };
+  for (std::size_t i = 0; i < invariants.size(); ++i) {
+    outcomes[i].id = invariants[i].id;
+    outcomes[i].unsynchronised = invariants[i].left.at_rest || invariants[i].right.at_rest;
+    left[i] = in_cut(invariants[i].left);
+    right[i] = in_cut(invariants[i].right);
+  }
+
+  std::optional<EpochCut<Source>> cut;
+  const bool taken = checking::guarded(outcomes, [&] {
+    if (synchronised) cut.emplace(anchor, std::span<const Query>(queries), control);
+    if (cut && cut->token() && options.last_seen && cut->token()->epoch < *options.last_seen)
+      throw Failure(Reason::epoch_regressed, "the token stands at sequence " + std::to_string(cut->token()->epoch.sequence) + ", below " +
+                                                 std::to_string(options.last_seen->sequence) + " of an earlier check: the ledger was restored or failed over");
+  });
+  for (std::size_t i = 0; i < invariants.size(); ++i) {
+    Outcome& outcome = outcomes[i];
+    if (taken && cut && cut->token()) {
+      const Token& token = *cut->token();
+      outcome.stream = token.stream.id;
+      outcome.authority = token.authority;
+      outcome.generation = token.generation;
+      outcome.epoch = token.epoch;
+    }
+    if (taken)
+      checking::guarded(std::span(&outcome, 1), [&] { checking::Run<Source>(cut ? &*cut : nullptr, invariants[i], options, left[i], right[i]).execute(outcome); });
+    outcome.took = control.clock->now() - start;
+  }
+  return outcomes;
+}
+
+template <Anchor Source>
+Outcome check(Source& anchor, const Invariant& invariant, const CheckOptions& options = {}) {
+  return check(anchor, std::span<const Invariant>(&invariant, 1), options).front();
+}
+
+}  // namespace epochcut

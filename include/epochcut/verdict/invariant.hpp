@@ -1,0 +1,78 @@
+// What must be equal?
+// Layer: verdict. Plain values. A Reading is a source and a query: the second of two places where a type is erased.
+// A Reading refers to its source, which must outlive it. Source: RFC live-checks, "Old and new differ only in how they read".
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <epochcut/cut/as_of_query.hpp>
+#include <epochcut/cut/evaluate.hpp>
+#include <epochcut/diff/difference.hpp>
+
+namespace epochcut {
+
+/// A source that is to be read as it stands. Made by `at_rest(source)`, the only spelling of an unsynchronised read.
+template <class Source>
+struct AtRest {
+  Source* source;
+};
+template <class Source>
+AtRest<Source> at_rest(Source& source) {
+  return {&source};
+}
+
+/// Any follower, behind three function pointers.
+class AnyFollower {
+ public:
+  template <Follower Source>
+  explicit AnyFollower(Source& source) : source_(&source), operations_(&operations_of<Source>) {}
+
+  AnyCursor open(const QueryPlan& plan, const AsOf& as_of, Form form, const Control& control) const { return operations_->open(source_, plan, as_of, form, control); }
+  Visible visible(const std::string& relation, const AsOf& as_of, const Control& control) const { return operations_->visible(source_, relation, as_of, control); }
+  FollowerInfo about(const std::string& relation, const Control& control) const { return operations_->about(source_, relation, control); }
+  const void* address() const { return source_; }
+
+ private:
+  struct Operations {
+    AnyCursor (*open)(void*, const QueryPlan&, const AsOf&, Form, const Control&);
+    Visible (*visible)(void*, const std::string&, const AsOf&, const Control&);
+    FollowerInfo (*about)(void*, const std::string&, const Control&);
+  };
+  template <class Source>
+  static constexpr Operations operations_of{
+      [](void* s, const QueryPlan& plan, const AsOf& as_of, Form form, const Control& control) {
+        return readable(*static_cast<Source*>(s)).open(plan, as_of, form, control);
+      },
+      [](void* s, const std::string& relation, const AsOf& as_of, const Control& control) {
+        return readable(*static_cast<Source*>(s)).visible(relation, as_of, control);
+      },
+      [](void* s, const std::string& relation, const Control& control) { return readable(*static_cast<Source*>(s)).about(relation, control); }};
+
+  void* source_;
+  const Operations* operations_;
+};
+static_assert(Readable<AnyFollower>);
+
+/// A source and a query.
+struct Reading {
+  template <Follower Source>
+  Reading(Source& source, Query query_) : source(source), query(std::move(query_)) {}
+  template <Follower Source>
+  Reading(AtRest<Source> source, Query query_) : source(*source.source), query(std::move(query_)), at_rest(true) {}
+
+  AnyFollower source;
+  Query query;
+  bool at_rest = false;
+};
+
+/// Two readings that must agree. Differs from its quiet-window twin only in how it reads, never in what it asserts.
+struct Invariant {
+  std::string id;
+  Reading left, right;
+  std::vector<Rule> rules{};
+  bool negative_control = false;  ///< both ends may be the same relation: it must pass, and proves the plumbing only
+};
+
+}  // namespace epochcut

@@ -1,0 +1,62 @@
+// What did a check find out, and by what right does it say so?
+// Layer: verdict. A plain value: status, reason, the cut, both sides with their proof, the first differences and exact counts.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <epochcut/core/failure.hpp>
+#include <epochcut/core/status.hpp>
+#include <epochcut/cut/epoch_cut.hpp>
+#include <epochcut/diff/difference.hpp>
+
+namespace epochcut {
+
+/// What a `pass` has asserted to be equal.
+enum class Claim : std::uint8_t {
+  nothing,      ///< no verdict on content was reached
+  every_value,  ///< every key and every value read
+  aggregate,    ///< the declared sums and counts per key
+};
+
+constexpr std::string_view to_string(Claim claim) {
+  constexpr std::string_view names[] = {"nothing", "every_value", "aggregate"};
+  return names[static_cast<std::size_t>(claim)];
+}
+
+/// One side of an outcome. Units: milliseconds; bytes and wire_rows as they crossed the wire in the last read.
+struct SideReport {
+  std::string relation{};
+  Server server{};
+  Witness witness = Witness::snapshot;
+  Completeness completeness = Completeness::unknown;
+  std::optional<Digest> ids{}, expected{};
+  std::uint64_t rows = 0, wire_rows = 0, bytes = 0;
+  Millis waited{0};
+  int attempts = 0, full_reads = 0;
+};
+
+struct Outcome {
+  std::string id;
+  Status status = Status::error;
+  Reason reason = Reason::unknown;
+  std::string message;  ///< one sentence for people
+  std::string stream, authority;
+  std::uint64_t generation = 0;
+  std::optional<Epoch> epoch;
+  bool unsynchronised = false;  ///< a side was read at rest
+  bool confirmed = false;       ///< a second pass at the same epoch was made
+  bool retryable = false;       ///< of an error: the same check may succeed later with nothing changed
+  Claim claim = Claim::nothing;
+  SideReport left, right;
+  DiffCounts counts;
+  std::vector<Difference> differences;  ///< the first of them; `counts` are exact
+  Millis took{0};
+
+  int exit_code() const { return epochcut::exit_code(status); }
+};
+
+}  // namespace epochcut

@@ -1,0 +1,100 @@
+// How is an outcome told to people and to programs?
+// Layer: verdict. Pure functions to text and to JSON (RFC 8259); the JSON's field names are stable.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include <epochcut/verdict/check.hpp>
+#include <epochcut/verdict/outcome.hpp>
+
+namespace epochcut {
+
+/// One line for a log: `pass transactions-balance-live @ 4711: 5 keys agree`, then one line per kept difference.
+inline std::string to_text(const Outcome& o) {
+  std::string text = std::string(to_string(o.status)) + " " + o.id;
+  if (o.epoch) text += " @ " + std::to_string(o.epoch->sequence);
+  if (o.unsynchronised) text += " (at rest, unsynchronised)";
+  if (o.reason != Reason::none) text += ": " + std::string(to_string(o.reason));
+  text += ": " + o.message;
+  if (o.differences.size() > 1 || (o.differences.size() == 1 && o.counts.differences() > 1))
+    for (const Difference& d : o.differences) text += "\n  " + checking::difference_text(d);
+  if (o.counts.differences() > o.differences.size() && !o.differences.empty())
+    text += "\n  ... and " + std::to_string(o.counts.differences() - o.differences.size()) + " more";
+  return text;
+}
+
+namespace json {
+
+inline std::string quoted(std::string_view text) {
+  constexpr char hex[] = "0123456789abcdef";
+  std::string out = "\"";
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const auto c = static_cast<unsigned char>(text[i]);
+    if (c == '"' || c == '\\') (out += '\\') += static_cast<char>(c);
+    else if (c == '\n') out += "\\n";
+    else if (c < 0x20 || c == 0x7F) ((out += "\\u00") += hex[c >> 4]) += hex[c & 15];
+    else if (c < 0x80) out += static_cast<char>(c);
+    else {
+      // A value is any bytes; JSON is UTF-8: what is no valid sequence is told as U+FFFD.
+      const std::size_t length = c >= 0xF0 && c < 0xF5 ? 4 : c >= 0xE0 ? 3 : c >= 0xC2 ? 2 : 0;
+      bool valid = length != 0 && c < 0xF5 && i + length <= text.size();
+      for (std::size_t k = 1; valid && k < length; ++k) valid = (static_cast<unsigned char>(text[i + k]) & 0xC0) == 0x80;
+      if (valid && length > 2) {
+        const auto second = static_cast<unsigned char>(text[i + 1]);
+        valid = !(c == 0xE0 && second < 0xA0) && !(c == 0xED && second > 0x9F) && !(c == 0xF0 && second < 0x90) && !(c == 0xF4 && second > 0x8F);
+      }
+      if (!valid) {
+        out += "\xEF\xBF\xBD";
+        continue;
+      }
+      out += text.substr(i, length);
+      i += length - 1;
+    }
+  }
+  return out + '"';
+}
+
+inline std::string member(std::string_view name, const std::string& raw) { return quoted(name) + ":" + raw; }
+
+inline std::string cells(const std::vector<Cell>& cells) {
+  std::string out = "{";
+  for (const Cell& c : cells) out += (out.size() > 1 ? "," : "") + member(c.name, c.value.value().null ? "null" : quoted(to_string(c.value.value())));
+  return out + "}";
+}
+
+inline std::string side(const SideReport& s) {
+  std::string out = "{" + member("relation", quoted(s.relation)) + "," + member("server", quoted(s.server.name)) + "," +
+                    member("witness", quoted(to_string(s.witness))) + "," + member("completeness", quoted(to_string(s.completeness))) + "," +
+                    member("rows", std::to_string(s.rows)) + "," + member("wire_rows", std::to_string(s.wire_rows)) + "," +
+                    member("bytes", std::to_string(s.bytes)) + "," + member("waited_ms", std::to_string(s.waited.count())) + "," +
+                    member("attempts", std::to_string(s.attempts)) + "," + member("full_reads", std::to_string(s.full_reads));
+  if (s.ids) out += "," + member("ids", quoted(to_string(*s.ids)));
+  if (s.expected) out += "," + member("expected", quoted(to_string(*s.expected)));
+  return out + "}";
+}
+
+}  // namespace json
+
+/// One JSON object on one line. Values are strings, so that no reader turns money into a double.
+inline std::string to_json(const Outcome& o) {
+  using namespace json;
+  std::string out = "{" + member("id", quoted(o.id)) + "," + member("status", quoted(to_string(o.status))) + "," +
+                    member("reason", quoted(to_string(o.reason))) + "," + member("message", quoted(o.message)) + "," +
+                    member("stream", quoted(o.stream)) + "," + member("authority", quoted(o.authority)) + "," +
+                    member("generation", std::to_string(o.generation));
+  if (o.epoch) out += "," + member("epoch", "{" + member("sequence", std::to_string(o.epoch->sequence)) + "," +
+                                                member("execution_ns", std::to_string(o.epoch->execution_ns)) + "}");
+  out += "," + member("unsynchronised", o.unsynchronised ? "true" : "false") + "," + member("confirmed", o.confirmed ? "true" : "false") + "," +
+         member("retryable", o.retryable ? "true" : "false") + "," + member("claim", quoted(to_string(o.claim))) + "," +
+         member("left", side(o.left)) + "," + member("right", side(o.right)) + "," +
+         member("counts", "{" + member("equal", std::to_string(o.counts.equal)) + "," + member("only_left", std::to_string(o.counts.only_left)) + "," +
+                              member("only_right", std::to_string(o.counts.only_right)) + "," + member("changed", std::to_string(o.counts.changed)) + "}") + ",";
+  std::string differences = "[";
+  for (const Difference& d : o.differences)
+    differences += (differences.size() > 1 ? "," : "") + ("{" + member("kind", quoted(to_string(d.kind)))) + "," + member("key", cells(d.key)) + "," +
+                   member("left", cells(d.left)) + "," + member("right", cells(d.right)) + "}";
+  return out + member("differences", differences + "]") + "," + member("took_ms", std::to_string(o.took.count())) + "}";
+}
+
+}  // namespace epochcut
