@@ -1,0 +1,182 @@
+// What if both stores were in memory, and late on command?
+// Layer: source, a leaf. Thread-safe. For users' own tests and for speed of development; nothing is proved by it alone.
+// Tables are append-only events, each row visible from a scripted time on, or state that is replaced together with the token.
+#pragma once
+
+#include <deque>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <epochcut/core/token.hpp>
+#include <epochcut/cut/evaluate.hpp>
+#include <epochcut/cut/source.hpp>
+
+namespace epochcut {
+
+/// Both an anchor (`commit`, then read in one snapshot) and a follower (`insert`, visible after a delay).
+class Memory {
+ public:
+  explicit Memory(std::string name, Clock& clock = SystemClock::instance()) : name_(std::move(name)), clock_(&clock) {}
+
+  /// Makes an empty relation with these columns, or empties it.
+  void create(const std::string& relation, Relation columns) {
+    const std::lock_guard lock(mutex_);
+    Table& table = find_or_make(relation);
+    table = Table{.name = relation, .rows = columns.empty_copy()};
+  }
+
+  /// Appends rows that become visible `delay` from now.
+  void insert(const std::string& relation, const Relation& rows, Millis delay = Millis{0}) {
+    const std::lock_guard lock(mutex_);
+    Table& table = find(relation);
+    if (delay.count() <= 0) table.rows.append(rows);
+    else table.pending.push_back({clock_->now() + delay, rows});
+  }
+
+  /// Replaces state tables and the token in one step: the ledger's one transaction.
+  void commit(Token token, std::vector<std::pair<std::string, Relation>> state) {
+    const std::lock_guard lock(mutex_);
+    for (auto& [relation, rows] : state) find_or_make(relation).rows = std::move(rows);
+    token_ = std::move(token);
+  }
+
+  /// Changes a relation's visible rows in place: how tests plant a fault.
+  template <class Change>
+  void alter(const std::string& relation, Change change) {
+    const std::lock_guard lock(mutex_);
+    change(find(relation).rows);
+  }
+
+  /// What the ledger knows of a follower's acknowledgements.
+  void acknowledge(const std::string& authority, const std::string& relation, Acknowledged acked) {
+    const std::lock_guard lock(mutex_);
+    for (auto& a : acknowledged_)
+      if (a.authority == authority && a.relation == relation) return void(a.acked = std::move(acked));
+    acknowledged_.push_back({authority, relation, std::move(acked)});
+  }
+
+  /// Lets the store say which stream and authority fill it.
+  void declare(std::string stream, std::string authority) {
+    const std::lock_guard lock(mutex_);
+    stream_ = std::move(stream), authority_ = std::move(authority);
+  }
+
+  /// The next `times` reads throw this: an outage on command.
+  void fail_next(const Failure& failure, int times = 1) {
+    const std::lock_guard lock(mutex_);
+    for (int i = 0; i < times; ++i) failures_.push_back(failure);
+  }
+
+  AnyCursor open(const QueryPlan& plan, const AsOf& as_of, Form form, const Control& control) {
+    control.check();
+    Evaluated result = [&] {
+      const std::lock_guard lock(mutex_);
+      throw_planted();
+      return evaluate(plan, visible_rows(plan.relation), as_of, form);
+    }();
+    result.proof.server = {name_, {}};
+    result.proof.bytes = result.rows.bytes();
+    return AnyCursor(new RelationCursor(std::move(result.rows), std::move(result.proof)));
+  }
+
+  Visible visible(const std::string& relation, const AsOf& as_of, const Control& control) {
+    control.check();
+    const std::lock_guard lock(mutex_);
+    throw_planted();
+    const Column& ids = visible_rows(relation).column(as_of.stream.event_id);
+    Visible visible{.server = {name_, {}}};
+    for (std::size_t row = 0; row < ids.size(); ++row) {
+      const std::uint64_t id = evaluation::event_id(ids, row);
+      visible.count += id <= as_of.last_event_id;
+      visible.newest = std::max(visible.newest, id);
+    }
+    return visible;
+  }
+
+  FollowerInfo about(const std::string& relation, const Control&) {
+    const std::lock_guard lock(mutex_);
+    return {"memory " + name_ + "/" + find(relation).name, stream_, authority_};
+  }
+
+  Snapshot snapshot(std::span<const QueryPlan> plans, const Control& control) {
+    control.check();
+    const std::lock_guard lock(mutex_);
+    throw_planted();
+    Snapshot snapshot;
+    snapshot.token = token_;
+    snapshot.server = {name_, {}};
+    const AsOf at = token_ ? as_of(token_->stream, token_->epoch) : AsOf{.at_rest = true};
+    for (const QueryPlan& plan : plans) {
+      Evaluated result = evaluate(plan, visible_rows(plan.relation), at);
+      result.proof.server = snapshot.server;
+      if (token_) result.proof.snapshot = token_->epoch;
+      snapshot.relations.push_back(std::move(result.rows));
+      snapshot.proofs.push_back(std::move(result.proof));
+    }
+    return snapshot;
+  }
+
+  std::optional<Acknowledged> acknowledged(const Token&, const std::string& authority, const std::string& relation, const Control&) {
+    const std::lock_guard lock(mutex_);
+    for (const auto& a : acknowledged_)
+      if (a.authority == authority && a.relation == relation) return a.acked;
+    return std::nullopt;
+  }
+
+ private:
+  struct Late {
+    Millis visible_from;
+    Relation rows;
+  };
+  struct Table {
+    std::string name{};
+    Relation rows{};
+    std::vector<Late> pending{};
+  };
+  struct Ack {
+    std::string authority, relation;
+    Acknowledged acked;
+  };
+
+  Table& find(const std::string& relation) {
+    for (Table& table : tables_)
+      if (table.name == relation) return table;
+    throw Failure(Reason::not_found, "there is no relation \"" + relation + "\" in " + name_ + "; create it or correct the name").at(name_);
+  }
+  Table& find_or_make(const std::string& relation) {
+    for (Table& table : tables_)
+      if (table.name == relation) return table;
+    return tables_.emplace_back(Table{.name = relation});
+  }
+  const Relation& visible_rows(const std::string& relation) {
+    Table& table = find(relation);
+    std::erase_if(table.pending, [&](const Late& late) {
+      if (late.visible_from > clock_->now()) return false;
+      table.rows.append(late.rows);
+      return true;
+    });
+    return table.rows;
+  }
+  void throw_planted() {
+    if (failures_.empty()) return;
+    const Failure failure = failures_.front();
+    failures_.pop_front();
+    throw failure;
+  }
+
+  std::string name_;
+  Clock* clock_;
+  std::mutex mutex_;
+  std::vector<Table> tables_;
+  std::optional<Token> token_;
+  std::vector<Ack> acknowledged_;
+  std::deque<Failure> failures_;
+  std::string stream_, authority_;
+};
+static_assert(Readable<Memory> && Anchor<Memory>);
+
+}  // namespace epochcut
