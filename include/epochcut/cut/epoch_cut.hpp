@@ -69,7 +69,7 @@ template <Anchor Source>
 class EpochCut {
  public:
   /// Locks the queries' tables, reads token and queries in one snapshot, and lets go. Errors: whatever the anchor throws.
-  EpochCut(Source& anchor, std::span<const Query> queries, const Control& control = {}) : anchor_(&anchor) {
+  EpochCut(Source& anchor, std::span<const Query> queries, const Control& control = {}) : anchor_(&anchor), taken_at_(control.clock->now()) {
     std::vector<QueryPlan> plans;
     for (const Query& query : queries) {
       query.plan().validate();
@@ -93,6 +93,7 @@ class EpochCut {
   const Server& server() const { return server_; }
 
   /// Reads a follower as of this cut's epoch: waits under `policy` until the read itself proves that it is complete, or says how it is not.
+  /// The budget runs from the cut, since that is when the rows had been issued; one look is taken in any case.
   /// Errors: `missing_token`, `undeclared_relation`, `wrong_stream`, `not_as_of`, and whatever the follower throws. Incomplete is no throw.
   template <Follower F>
   Read read(F& follower, const Query& query, const HorizonPolicy& policy = {}, const Control& control = {}) const {
@@ -106,7 +107,7 @@ class EpochCut {
     for (read.attempts = 1, read.full_reads = 0;; ++read.attempts) {
       const Reached reached = look(source, plan, at, policy, control, read);
       read.waited = control.clock->now() - start;
-      const Step next = step(policy, reached, read.waited, read.attempts - 1);
+      const Step next = step(policy, reached, control.clock->now() - taken_at_, read.attempts - 1);
       if (next.action == Step::Action::proceed) return read;
       if (next.action == Step::Action::give_up) break;
       control.sleep(next.delay);
@@ -227,6 +228,7 @@ class EpochCut {
   }
 
   Source* anchor_;
+  Millis taken_at_;
   std::optional<Token> token_;
   Server server_;
   std::vector<Read> reads_;

@@ -73,12 +73,15 @@ inline Rows visible_rows(const Relation& table, const QueryPlan& plan, const AsO
       return x != y ? x < y : compare_rows(used, a, b) < 0;
     });
     Rows distinct;
+    bool counted = false;  // this id's conflict, however many rows it has
     for (std::size_t row : rows) {
-      if (!distinct.empty() && event_id(ids, distinct.back()) == event_id(ids, row)) {
-        if (compare_rows(used, distinct.back(), row) != 0 && proof.conflicts++ == 0) proof.conflicting_ids = std::to_string(event_id(ids, row));
-        continue;
+      if (distinct.empty() || event_id(ids, distinct.back()) != event_id(ids, row)) {
+        distinct.push_back(row);
+        counted = false;
+      } else if (!counted && compare_rows(used, distinct.back(), row) != 0) {
+        counted = true;
+        if (proof.conflicts++ == 0) proof.conflicting_ids = std::to_string(event_id(ids, row));
       }
-      distinct.push_back(row);
     }
     rows = std::move(distinct);
   }

@@ -28,7 +28,7 @@ constexpr std::string_view to_string(Witness witness) {
 /// How long to wait for a follower, and by what to believe it.
 struct HorizonPolicy {
   Witness witness = Witness::id_digest;  ///< id_digest, or acked or max_version where the ledger carries no digests
-  Millis budget{30'000};                 ///< from the first look to giving up; a follower further behind is broken, not late
+  Millis budget{30'000};                 ///< from the cut to giving up; a follower further behind is broken, not late
   Millis first_delay{50};                ///< a healthy follower is there within one or two of these
   Millis delay_max{2'000};               ///< delays double up to here, so that an outage costs the server little
   int attempts_max = 1'000;              ///< looks at the follower in one read
@@ -48,7 +48,7 @@ struct Step {
   friend constexpr bool operator==(const Step&, const Step&) = default;
 };
 
-/// What to do after look number `attempt` (from 0), `waited` after the first. The last delay ends exactly at the budget.
+/// What to do after look number `attempt` (from 0), `waited` after the cut. The last delay ends exactly at the budget.
 constexpr Step step(const HorizonPolicy& policy, Reached reached, Millis waited, int attempt) {
   if (reached == Reached::yes) return {Step::Action::proceed, Millis{0}};
   if (reached == Reached::refuted || waited >= policy.budget || attempt + 1 >= policy.attempts_max) return {Step::Action::give_up, Millis{0}};

@@ -73,7 +73,7 @@ inline Value conformance_cell(const ConformanceColumn& column, Random& random, c
       return Value(options.uint64_beyond_int64 ? v : v >> 1);
     }
     case Type::decimal: {
-      Int128 unscaled = static_cast<std::int64_t>(random.next()) >> random.below(60);
+      Int128 unscaled = static_cast<std::int64_t>(random.next()) >> (4 + random.below(56));  // 18 digits, so that a 64-bit decimal holds them
       if (column.scale == 8) unscaled *= static_cast<Int128>(random.below(1'000'000'000'000));
       return Value(Decimal{unscaled, column.scale});
     }

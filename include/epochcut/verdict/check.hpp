@@ -46,7 +46,7 @@ inline void set_error(Outcome& outcome, const Failure& failure) {
   outcome.message = failure.message + (failure.where.empty() ? "" : " (" + failure.where + ")");
   outcome.retryable = failure.retryable;
   outcome.claim = Claim::nothing;
-  outcome.counts = {};  // whatever was compared before is provisional, and worth nothing now
+  outcome.counts = {};  // whatever was compared before was provisional
   outcome.differences.clear();
 }
 
@@ -127,6 +127,10 @@ class Run {
     const bool grouped = invariant_.left.query.plan().grouped() || invariant_.right.query.plan().grouped();
     if (verdict.status == Status::pass) outcome.claim = grouped ? Claim::aggregate : Claim::every_value;
     outcome.message = explain(outcome, left_, right_);
+    if (verdict.status == Status::error && verdict.reason != Reason::cut_violated) {
+      outcome.counts = {};  // of an incomplete side: they say nothing
+      outcome.differences.clear();
+    }
   }
 
  private:

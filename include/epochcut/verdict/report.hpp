@@ -26,7 +26,7 @@ inline std::string to_text(const Outcome& o) {
 
 namespace json {
 
-inline std::string quoted(std::string_view text) {
+inline std::string escaped(std::string_view text) {
   constexpr char hex[] = "0123456789abcdef";
   std::string out = "\"";
   for (std::size_t i = 0; i < text.size(); ++i) {
@@ -55,22 +55,22 @@ inline std::string quoted(std::string_view text) {
   return out + '"';
 }
 
-inline std::string member(std::string_view name, const std::string& raw) { return quoted(name) + ":" + raw; }
+inline std::string member(std::string_view name, const std::string& raw) { return escaped(name) + ":" + raw; }
 
 inline std::string cells(const std::vector<Cell>& cells) {
   std::string out = "{";
-  for (const Cell& c : cells) out += (out.size() > 1 ? "," : "") + member(c.name, c.value.value().null ? "null" : quoted(to_string(c.value.value())));
+  for (const Cell& c : cells) out += (out.size() > 1 ? "," : "") + member(c.name, c.value.value().null ? "null" : escaped(to_string(c.value.value())));
   return out + "}";
 }
 
 inline std::string side(const SideReport& s) {
-  std::string out = "{" + member("relation", quoted(s.relation)) + "," + member("server", quoted(s.server.name)) + "," +
-                    member("witness", quoted(to_string(s.witness))) + "," + member("completeness", quoted(to_string(s.completeness))) + "," +
+  std::string out = "{" + member("relation", escaped(s.relation)) + "," + member("server", escaped(s.server.name)) + "," +
+                    member("witness", escaped(to_string(s.witness))) + "," + member("completeness", escaped(to_string(s.completeness))) + "," +
                     member("rows", std::to_string(s.rows)) + "," + member("wire_rows", std::to_string(s.wire_rows)) + "," +
                     member("bytes", std::to_string(s.bytes)) + "," + member("waited_ms", std::to_string(s.waited.count())) + "," +
                     member("attempts", std::to_string(s.attempts)) + "," + member("full_reads", std::to_string(s.full_reads));
-  if (s.ids) out += "," + member("ids", quoted(to_string(*s.ids)));
-  if (s.expected) out += "," + member("expected", quoted(to_string(*s.expected)));
+  if (s.ids) out += "," + member("ids", escaped(to_string(*s.ids)));
+  if (s.expected) out += "," + member("expected", escaped(to_string(*s.expected)));
   return out + "}";
 }
 
@@ -79,20 +79,20 @@ inline std::string side(const SideReport& s) {
 /// One JSON object on one line. Values are strings, so that no reader turns money into a double.
 inline std::string to_json(const Outcome& o) {
   using namespace json;
-  std::string out = "{" + member("id", quoted(o.id)) + "," + member("status", quoted(to_string(o.status))) + "," +
-                    member("reason", quoted(to_string(o.reason))) + "," + member("message", quoted(o.message)) + "," +
-                    member("stream", quoted(o.stream)) + "," + member("authority", quoted(o.authority)) + "," +
+  std::string out = "{" + member("id", escaped(o.id)) + "," + member("status", escaped(to_string(o.status))) + "," +
+                    member("reason", escaped(to_string(o.reason))) + "," + member("message", escaped(o.message)) + "," +
+                    member("stream", escaped(o.stream)) + "," + member("authority", escaped(o.authority)) + "," +
                     member("generation", std::to_string(o.generation));
   if (o.epoch) out += "," + member("epoch", "{" + member("sequence", std::to_string(o.epoch->sequence)) + "," +
                                                 member("execution_ns", std::to_string(o.epoch->execution_ns)) + "}");
   out += "," + member("unsynchronised", o.unsynchronised ? "true" : "false") + "," + member("confirmed", o.confirmed ? "true" : "false") + "," +
-         member("retryable", o.retryable ? "true" : "false") + "," + member("claim", quoted(to_string(o.claim))) + "," +
+         member("retryable", o.retryable ? "true" : "false") + "," + member("claim", escaped(to_string(o.claim))) + "," +
          member("left", side(o.left)) + "," + member("right", side(o.right)) + "," +
          member("counts", "{" + member("equal", std::to_string(o.counts.equal)) + "," + member("only_left", std::to_string(o.counts.only_left)) + "," +
                               member("only_right", std::to_string(o.counts.only_right)) + "," + member("changed", std::to_string(o.counts.changed)) + "}") + ",";
   std::string differences = "[";
   for (const Difference& d : o.differences)
-    differences += (differences.size() > 1 ? "," : "") + ("{" + member("kind", quoted(to_string(d.kind)))) + "," + member("key", cells(d.key)) + "," +
+    differences += (differences.size() > 1 ? "," : "") + ("{" + member("kind", escaped(to_string(d.kind)))) + "," + member("key", cells(d.key)) + "," +
                    member("left", cells(d.left)) + "," + member("right", cells(d.right)) + "}";
   return out + member("differences", differences + "]") + "," + member("took_ms", std::to_string(o.took.count())) + "}";
 }

@@ -1,0 +1,89 @@
+#include "exchange/schema.hpp"
+
+#include "exchange/stream.hpp"
+
+namespace exchange {
+
+using epochcut::Failure;
+using epochcut::Reason;
+
+void Layout::validate() const {
+  for (const std::string* name : {&authority, &schema, &database})
+    if (name->empty() || name->find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_") != std::string::npos || (*name)[0] < 'a')
+      throw Failure(Reason::configuration, "\"" + *name + "\" can't be a name here; use lower-case letters, digits and _, a letter first");
+  if (partitions < 1 || partitions > 64) throw Failure(Reason::configuration, "partitions must be 1 to 64");
+}
+
+void create_tables(PostgresWriter& ledger, const Layout& layout) {
+  layout.validate();
+  const std::string s = layout.schema + ".";
+  ledger.execute("SET client_min_messages = warning");
+  ledger.execute("CREATE SCHEMA IF NOT EXISTS " + layout.schema);
+  // Keys sort by bytes, as ClickHouse sorts them: an index in a language's order can't serve a comparison.
+  ledger.execute("CREATE TABLE IF NOT EXISTS " + s + R"(balances (
+      account text COLLATE "C" NOT NULL,
+      currency text COLLATE "C" NOT NULL,
+      amount numeric(38, 8) NOT NULL,
+      PRIMARY KEY (account, currency)) WITH (fillfactor = 50))");
+  ledger.execute("CREATE TABLE IF NOT EXISTS " + s + R"(transactions (
+      event_id bigint PRIMARY KEY,
+      sequence bigint NOT NULL,
+      leg smallint NOT NULL,
+      execution_ns bigint NOT NULL,
+      trade_id uuid NOT NULL,
+      account text COLLATE "C" NOT NULL,
+      instrument text COLLATE "C" NOT NULL,
+      kind text COLLATE "C" NOT NULL,
+      currency text COLLATE "C" NOT NULL,
+      amount numeric(38, 8) NOT NULL,
+      memo text COLLATE "C",
+      generation bigint NOT NULL))");
+  ledger.execute("CREATE TABLE IF NOT EXISTS " + s + R"(resume_tokens (
+      stream text COLLATE "C" NOT NULL,
+      authority text COLLATE "C" NOT NULL,
+      generation bigint NOT NULL CHECK (generation > 0),
+      sequence bigint NOT NULL,
+      latest_execution_ns bigint NOT NULL,
+      PRIMARY KEY (stream, authority)) WITH (fillfactor = 10))");
+  // The sums are unsigned 64-bit numbers, which bigint can't hold.
+  ledger.execute("CREATE TABLE IF NOT EXISTS " + s + R"(resume_token_digests (
+      stream text COLLATE "C" NOT NULL,
+      authority text COLLATE "C" NOT NULL,
+      relation text COLLATE "C" NOT NULL,
+      row_count numeric(20, 0) NOT NULL,
+      sum_low numeric(20, 0) NOT NULL,
+      sum_high numeric(20, 0) NOT NULL,
+      acked_sequence bigint NOT NULL DEFAULT 0,
+      acked_by text NOT NULL DEFAULT '',
+      PRIMARY KEY (stream, authority, relation)) WITH (fillfactor = 10))");
+  ledger.execute("INSERT INTO " + s + "resume_tokens VALUES ($1, $2, 1, 0, 0) ON CONFLICT DO NOTHING",
+                 {std::string(stream_id), layout.authority});
+  ledger.execute("INSERT INTO " + s + "resume_token_digests SELECT $1, $2, r, 0, 0, 0 FROM unnest('{positions,transactions}'::text[]) r ON CONFLICT DO NOTHING",
+                 {std::string(stream_id), layout.authority});
+  if (ledger.execute("SELECT FROM pg_roles WHERE rolname = 'recon'").rows() == 1) {
+    ledger.execute("GRANT USAGE ON SCHEMA " + layout.schema + " TO recon");
+    ledger.execute("GRANT SELECT ON ALL TABLES IN SCHEMA " + layout.schema + " TO recon");
+  }
+}
+
+void create_tables(ClickhouseWriter& analytics, const Layout& layout) {
+  layout.validate();
+  const std::string d = layout.database + ".";
+  analytics.execute("CREATE DATABASE IF NOT EXISTS " + layout.database);
+  const std::string engine = std::string(" ENGINE = MergeTree") +
+                             (layout.partitions > 1 ? " PARTITION BY cityHash64(account) % " + std::to_string(layout.partitions) : "") +
+                             // Many small inserts: slow them down late, and fail far later.
+                             " ORDER BY event_id SETTINGS parts_to_delay_insert = 1000, parts_to_throw_insert = 5000";
+  const std::string origin = "event_id UInt64, sequence UInt64, leg UInt8, execution_ns Int64, trade_id UUID, account String, instrument String, ";
+  // Two widths of money on purpose: a sum of the first has to be widened, a sum of the second has to be guarded.
+  analytics.execute("CREATE TABLE IF NOT EXISTS " + d + "transactions (" + origin +
+                    "kind String, currency String, amount Decimal(18, 8), memo Nullable(String), generation UInt64)" + engine);
+  analytics.execute("CREATE TABLE IF NOT EXISTS " + d + "positions (" + origin +
+                    "currency String, quantity Int64, cost Decimal(38, 8), realized_pnl Decimal(38, 8), last_note Nullable(String), generation UInt64)" + engine);
+  // Who fills this database: a reader that is pointed at the wrong one can say so.
+  analytics.execute("CREATE TABLE IF NOT EXISTS " + d + "epochcut_stream (stream String, authority String) ENGINE = MergeTree ORDER BY stream");
+  if (analytics.query("SELECT count() FROM " + d + "epochcut_stream") == "0\n")
+    analytics.insert(d + "epochcut_stream", std::string(stream_id) + "\t" + layout.authority + "\n");
+}
+
+}  // namespace exchange

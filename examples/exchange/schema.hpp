@@ -1,0 +1,33 @@
+// Where do the rows live?
+// The tables of one authority: a schema in PostgreSQL and a database in ClickHouse. A shadow has its own of both, so that nothing it
+// writes can be taken for production's. Creating is idempotent.
+#pragma once
+
+#include <string>
+
+#include "exchange/clickhouse_writer.hpp"
+#include "exchange/postgres_writer.hpp"
+
+namespace exchange {
+
+struct Layout {
+  std::string authority = "production";
+  std::string schema = "public";      ///< PostgreSQL
+  std::string database = "exchange";  ///< ClickHouse
+  int partitions = 1;                 ///< of the ClickHouse tables; more than one: by account, so that one insert becomes visible part by part
+
+  /// The names go into SQL as they are. Errors: configuration, unless each is [a-z][a-z0-9_]*.
+  void validate() const;
+};
+
+/// Where an authority lives unless told otherwise: production in public and exchange, "shadow" in shadow and exchange_shadow.
+inline Layout layout_of(const std::string& authority) {
+  if (authority == "production") return {};
+  return {.authority = authority, .schema = authority, .database = "exchange_" + authority};
+}
+
+/// Tables, the empty token, and the right to read for the role `recon` where it exists.
+void create_tables(PostgresWriter& ledger, const Layout& layout);
+void create_tables(ClickhouseWriter& analytics, const Layout& layout);
+
+}  // namespace exchange

@@ -1,0 +1,96 @@
+#!/bin/sh
+# Installs what epochcut's demo and tests need, and only what is missing, from Debian's own packages.
+#
+#   sh examples/setup.sh [build|servers|all]       run: exits 0, or 3 if something is missing and can't be installed
+#   . examples/setup.sh && epochcut_install build   sourced: the function returns the same codes
+#
+# `build` compiles and tests without any server, which is all that an embedded demo needs.
+# EPOCHCUT_SKIP_INSTALL=1 trusts that everything is there already, for systems without Debian's packages.
+
+epochcut_build_packages='g++ cmake libpq-dev libcurl4-openssl-dev libfmt-dev catch2 libbenchmark-dev'
+epochcut_server_packages='postgresql-15 clickhouse-server clickhouse-client curl'
+# A build works without these, only slower, so their absence alone never stops anyone.
+epochcut_optional_packages='ninja-build ccache'
+
+epochcut_setup_say() { printf 'setup.sh: %s\n' "$*" >&2; }
+
+# Prints those of its arguments that are not installed.
+epochcut_missing() {
+  for epochcut_package in "$@"; do
+    # A removed package that left its configuration behind is known to dpkg too, so the status must match exactly.
+    dpkg-query -W -f '${db:Status-Status}\n' "$epochcut_package" 2>/dev/null | grep -qx installed ||
+      printf ' %s' "$epochcut_package"
+  done
+}
+
+# Runs as root, in a shell of its own: its arguments are the packages, and its traps must not replace the caller's.
+# Debian starts a server the moment it is installed; policy-rc.d is Debian's own way to say no to that.
+# shellcheck disable=SC2016 # expanded by the shell that runs it
+epochcut_install_as_root='
+  set -u
+  policy=/usr/sbin/policy-rc.d log=$(mktemp) ours=
+  trap "rm -f \"\$log\"; [ -z \"\$ours\" ] || rm -f \"\$policy\"" EXIT
+  trap "exit 130" INT
+  trap "exit 143" HUP TERM
+  if [ ! -e "$policy" ]; then
+    ours=yes
+    printf "#!/bin/sh\nexit 101\n" >"$policy" && chmod 755 "$policy" || exit 1
+  fi
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get -qq update >"$log" 2>&1 &&
+    apt-get -qq -y --no-install-recommends -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 install "$@" >>"$log" 2>&1 &&
+    exit 0
+  tail -n 20 "$log" >&2
+  exit 1
+'
+
+# epochcut_install [build|servers|all]
+epochcut_install() {
+  case ${1:-all} in
+    build) epochcut_needed=$epochcut_build_packages epochcut_wished=$epochcut_optional_packages ;;
+    servers) epochcut_needed=$epochcut_server_packages epochcut_wished= ;;
+    all) epochcut_needed="$epochcut_build_packages $epochcut_server_packages" epochcut_wished=$epochcut_optional_packages ;;
+    *)
+      epochcut_setup_say "unknown list '$1'; it takes build, servers or all."
+      return 2
+      ;;
+  esac
+  [ "${EPOCHCUT_SKIP_INSTALL:-0}" != 1 ] || return 0
+  if ! command -v dpkg-query >/dev/null 2>&1 || ! command -v apt-get >/dev/null 2>&1; then
+    epochcut_setup_say "this system has no Debian packages; install the equivalents of $epochcut_needed yourself and set EPOCHCUT_SKIP_INSTALL=1."
+    return 3
+  fi
+
+  # shellcheck disable=SC2086 # lists of words
+  epochcut_lacking=$(epochcut_missing $epochcut_needed)
+  # shellcheck disable=SC2086
+  epochcut_slower=$(epochcut_missing $epochcut_wished)
+  [ -n "$epochcut_lacking$epochcut_slower" ] || return 0
+
+  if [ "$(id -u)" -eq 0 ]; then
+    epochcut_root=
+  elif command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; then
+    epochcut_root='sudo -n'
+  elif [ -z "$epochcut_lacking" ]; then
+    return 0
+  else
+    epochcut_setup_say "these packages are missing and only root can install them:$epochcut_lacking."
+    return 3
+  fi
+
+  epochcut_setup_say "installing$epochcut_lacking$epochcut_slower"
+  # shellcheck disable=SC2086
+  if ! $epochcut_root sh -c "$epochcut_install_as_root" setup.sh $epochcut_lacking $epochcut_slower </dev/null; then
+    [ -n "$epochcut_lacking" ] || return 0
+    epochcut_setup_say "these packages could not be installed:$epochcut_lacking."
+    return 3
+  fi
+}
+
+# Only when run, not when sourced.
+case ${0##*/} in
+  setup.sh)
+    epochcut_install "$@"
+    exit
+    ;;
+esac

@@ -1,0 +1,404 @@
+// How does a statement reach a ClickHouse server, and how do its answer's bytes come back piece by piece?
+// Layer: source, with libcurl. A Transport may be shared between threads; an Exchange belongs to one. Nothing here knows what a query means.
+// An answer counts as complete only when the HTTP body ended properly; a server's exception becomes a Failure with its code.
+// Source: the vendor's manual, "HTTP interface"; behaviour measured on 18.16 is noted where it bites.
+#pragma once
+
+#include <algorithm>
+#include <charconv>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <random>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <curl/curl.h>
+
+#include <epochcut/core/failure.hpp>
+#include <epochcut/cut/control.hpp>
+
+namespace epochcut::clickhouse {
+
+inline constexpr std::size_t body_buffer_max = 4u << 20;    ///< bytes that wait for the reader before the server is made to wait
+inline constexpr std::size_t error_body_max = 64u << 10;    ///< bytes kept of an answer that is not 200
+inline constexpr std::size_t idle_connections_max = 4;      ///< kept alive per source
+inline constexpr Millis stop_timeout{2'000};                ///< for telling the server to give up a statement; it gives up by itself later
+
+using Parameters = std::vector<std::pair<std::string, std::string>>;
+
+/// A server as its URL names it, with the credentials taken out.
+struct Endpoint {
+  std::string base;   ///< scheme, host, port and path
+  std::string where;  ///< host:port, for people
+  std::string user, password, database;
+};
+
+/// Errors: `configuration`; the message never repeats the URL, which may hold a password.
+inline Endpoint parse_url(const std::string& url) {
+  struct Parsed {
+    CURLU* handle = curl_url();
+    ~Parsed() { curl_url_cleanup(handle); }
+    std::string part(CURLUPart which, unsigned flags = 0) const {
+      char* text = nullptr;
+      if (curl_url_get(handle, which, &text, flags) != CURLUE_OK) return {};
+      std::string copy(text);
+      curl_free(text);
+      return copy;
+    }
+  } parsed;
+  const auto refuse = [](const std::string& why) -> Failure {
+    return {Reason::configuration, "the ClickHouse URL " + why + "; write it as http://user:password@host:8123/?database=name"};
+  };
+  if (const CURLUcode code = curl_url_set(parsed.handle, CURLUPART_URL, url.c_str(), 0); code != CURLUE_OK)
+    throw refuse(std::string("can't be read (") + curl_url_strerror(code) + ")");
+  const std::string scheme = parsed.part(CURLUPART_SCHEME), host = parsed.part(CURLUPART_HOST), path = parsed.part(CURLUPART_PATH);
+  if (scheme != "http" && scheme != "https") throw refuse("must begin with http:// or https://");
+  std::string port = parsed.part(CURLUPART_PORT);
+  if (port.empty()) port = scheme == "https" ? "8443" : "8123";
+  Endpoint endpoint{.base = scheme + "://" + host + ":" + port + (path.empty() ? "/" : path),
+                    .where = host + ":" + port,
+                    .user = parsed.part(CURLUPART_USER, CURLU_URLDECODE),
+                    .password = parsed.part(CURLUPART_PASSWORD, CURLU_URLDECODE),
+                    .database = {}};
+  const std::string query = parsed.part(CURLUPART_QUERY);
+  for (std::size_t begin = 0; begin < query.size();) {
+    const std::size_t end = std::min(query.find('&', begin), query.size());
+    const std::string_view pair = std::string_view(query).substr(begin, end - begin);
+    const std::size_t equals = std::min(pair.find('='), pair.size());
+    int length = 0;
+    const std::string_view raw = pair.substr(std::min(equals + 1, pair.size()));
+    char* text = curl_easy_unescape(nullptr, raw.data(), static_cast<int>(raw.size()), &length);
+    if (text == nullptr) throw refuse("has a parameter that can't be decoded");
+    std::string value(text, static_cast<std::size_t>(length));
+    curl_free(text);
+    const std::string_view name = pair.substr(0, equals);
+    if (name == "database") endpoint.database = std::move(value);
+    else if (name == "user") endpoint.user = std::move(value);
+    else if (name == "password") endpoint.password = std::move(value);
+    else if (!pair.empty()) throw refuse("has the parameter \"" + std::string(name.substr(0, 60)) + "\"; settings belong into ClickHouseOptions::settings");
+    begin = end + 1;
+  }
+  return endpoint;
+}
+
+struct TransportOptions {
+  Millis connect_timeout{5'000};
+  bool verify_tls = true;  ///< switch it off for nothing but a test
+  std::string ca_file{};   ///< of a private authority; empty: the system's
+  std::string proxy{};     ///< used only if named here, whatever http_proxy says in the environment
+};
+
+/// What a server's code means for the caller.
+struct CodeMeaning {
+  Reason reason;
+  bool retryable;
+  std::string_view advice;
+};
+
+inline CodeMeaning meaning_of(int code) {
+  switch (code) {
+    case 60: return {Reason::not_found, false, "create the table, or name the right database in the URL"};
+    case 81: return {Reason::not_found, false, "create the database, or name another one in the URL"};
+    case 218: return {Reason::not_found, true, "the table was dropped while it was read"};
+    case 16:
+    case 47: return {Reason::schema, false, "the table has no such column; correct the query"};
+    case 43:
+    case 53: return {Reason::schema, false, "a column has a type that the query does not fit"};
+    case 62: return {Reason::syntax, false, "the server does not understand the statement"};
+    case 69:
+    case 407: return {Reason::overflow, false, "a number does not fit its type"};
+    case 115: return {Reason::configuration, false, "the server does not know a setting; correct ClickHouseOptions::settings"};
+    case 164: return {Reason::configuration, false, "the user's profile forbids to pin settings; give it readonly = 2 instead of 1, for then it still can't write"};
+    case 158:
+    case 307:
+    case 396: return {Reason::too_large, false, "the user's profile limits what one query reads; aggregate, or raise its limit"};
+    case 159: return {Reason::timeout, true, "the statement took longer than it was given"};
+    case 209: return {Reason::timeout, true, "the server lost time on its network"};
+    case 192:
+    case 193:
+    case 194:
+    case 195:
+    case 291:
+    case 497:
+    case 516: return {Reason::authentication, false, "check the user, its password, and what it may read"};
+    case 202: return {Reason::connection, true, "the server runs as many queries as it may; ask again"};
+    case 210:
+    case 279: return {Reason::connection, true, "the server could not reach another one"};
+    case 394: return {Reason::cancelled, true, "somebody stopped the query on the server"};
+    case 201: return {Reason::unknown, true, "the user's quota is used up; ask again later"};
+    case 241: return {Reason::unknown, true, "the server has no memory left for it; ask again, or aggregate"};
+    default: return {Reason::unknown, false, {}};
+  }
+}
+
+/// A server's exception as a Failure. Shape: 18.16 writes "Code: 60, e.displayText() = DB::Exception: why, e.what() = DB::Exception",
+/// later ones "Code: 60. DB::Exception: why (UNKNOWN_TABLE)".
+inline Failure server_failure(std::string_view text, const std::string& sql, const std::string& where) {
+  int code = 0;
+  if (const auto at = text.find("Code: "); at != std::string_view::npos) std::from_chars(text.data() + at + 6, text.data() + text.size(), code);
+  std::string_view why = text;
+  constexpr std::string_view begin = "DB::Exception: ", end = ", e.what() = ";
+  if (const auto at = why.find(begin); at != std::string_view::npos) why.remove_prefix(at + begin.size());
+  if (const auto at = why.rfind(end); at != std::string_view::npos) why = why.substr(0, at);
+  while (!why.empty() && (why.back() == '\n' || why.back() == '\r' || why.back() == '.')) why.remove_suffix(1);
+  constexpr std::size_t sentence_max = 1'000;
+  const CodeMeaning meaning = meaning_of(code);
+  Failure failure(meaning.reason, "ClickHouse at " + where + " says: " + std::string(why.substr(0, sentence_max)) +
+                                      (meaning.advice.empty() ? "" : "; " + std::string(meaning.advice)));
+  failure.retryable = meaning.retryable;
+  return std::move(failure).code(code == 0 ? "" : std::to_string(code)).statement(sql).at(where);
+}
+
+/// 128 random bits in hex: a query id that no one else has.
+inline std::string random_id() {
+  std::random_device random;
+  std::string id = "epochcut-";
+  for (int i = 0; i < 4; ++i)
+    for (std::uint32_t word = random(), digit = 0; digit < 8; ++digit, word >>= 4) id += "0123456789abcdef"[word & 15];
+  return id;
+}
+
+/// A statement on its way. `stop_at` is on the control's clock.
+struct Request {
+  std::string sql;
+  Parameters parameters{};
+  Millis stop_at{};
+};
+
+/// One connection and the answer that comes over it.
+class Exchange {
+ public:
+  Exchange(const Endpoint& endpoint, const TransportOptions& options) : endpoint_(endpoint) {
+    static const CURLcode global = curl_global_init(CURL_GLOBAL_DEFAULT);
+    easy_ = global == CURLE_OK ? curl_easy_init() : nullptr;
+    multi_ = curl_multi_init();
+    if (easy_ == nullptr || multi_ == nullptr) {
+      release();
+      throw Failure(Reason::unknown, "libcurl can't be started").at(endpoint_.where);
+    }
+    add_header("X-ClickHouse-User: ", endpoint_.user);
+    add_header("X-ClickHouse-Key: ", endpoint_.password);
+    headers_ = curl_slist_append(headers_, "Expect:");
+    headers_ = curl_slist_append(headers_, "Content-Type: text/plain");
+    set(CURLOPT_HTTPHEADER, headers_);
+    set(CURLOPT_NOSIGNAL, 1L);
+    set(CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_1_1));  // only there an unchunked, unmeasured body shows
+    set(CURLOPT_FOLLOWLOCATION, 0L);
+    set(CURLOPT_PROXY, options.proxy.c_str());
+    set(CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(options.connect_timeout.count()));
+    set(CURLOPT_TCP_KEEPALIVE, 1L);
+    set(CURLOPT_BUFFERSIZE, 256L << 10);
+    set(CURLOPT_USERAGENT, "epochcut");
+    set(CURLOPT_SSL_VERIFYPEER, options.verify_tls ? 1L : 0L);
+    set(CURLOPT_SSL_VERIFYHOST, options.verify_tls ? 2L : 0L);
+    if (!options.ca_file.empty()) set(CURLOPT_CAINFO, options.ca_file.c_str());
+    set(CURLOPT_ERRORBUFFER, error_);
+    set(CURLOPT_WRITEFUNCTION, &on_body);
+    set(CURLOPT_WRITEDATA, static_cast<void*>(this));
+    set(CURLOPT_HEADERFUNCTION, &on_header);
+    set(CURLOPT_HEADERDATA, static_cast<void*>(this));
+  }
+  Exchange(const Exchange&) = delete;
+  Exchange& operator=(const Exchange&) = delete;
+  ~Exchange() { release(); }
+
+  void start(Request request) {
+    request_ = std::move(request);
+    body_.clear();
+    status_ = 0;
+    server_.clear();
+    body_given_ = framed_ = paused_ = done_ = false;
+    error_[0] = '\0';
+    std::string url = endpoint_.base;
+    char separator = '?';
+    const auto append = [&](const std::string& name, const std::string& value) {
+      url += separator + escaped(name) + "=" + escaped(value);
+      separator = '&';
+    };
+    if (!endpoint_.database.empty()) append("database", endpoint_.database);
+    for (const auto& [name, value] : request_.parameters) append(name, value);
+    set(CURLOPT_URL, url.c_str());
+    set(CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request_.sql.size()));
+    set(CURLOPT_POSTFIELDS, request_.sql.data());
+    curl_multi_add_handle(multi_, easy_);
+    running_ = true;
+  }
+
+  /// More of the body, valid until the next call; empty once it has ended properly. Errors: everything that a network, a server or an impatient caller can do.
+  std::string_view read(const Control& control) {
+    if (body_given_) body_.clear();
+    while (!done_ && (body_.empty() || status_ != 200)) wait(control);
+    if (status_ != 200) throw status_failure();
+    body_given_ = true;
+    return body_;
+  }
+
+  /// X-ClickHouse-Server-Display-Name of this very answer, empty before its headers came.
+  const std::string& server() const { return server_; }
+  const std::string& where() const { return endpoint_.where; }
+  const std::string& sql() const { return request_.sql; }
+  bool running() const { return running_; }
+  bool reusable() const { return !running_ && status_ == 200; }
+
+ private:
+  template <class T>
+  void set(CURLoption option, T value) {
+    curl_easy_setopt(easy_, option, value);
+  }
+
+  void add_header(std::string_view name, const std::string& value) {
+    if (value.empty()) return;
+    for (const char c : value)
+      if (c == '\r' || c == '\n' || c == '\0') throw Failure(Reason::configuration, "the ClickHouse user and password can't hold a line end").at(endpoint_.where);
+    headers_ = curl_slist_append(headers_, (std::string(name) + value).c_str());
+  }
+
+  static std::string escaped(const std::string& text) {
+    char* raw = curl_easy_escape(nullptr, text.data(), static_cast<int>(text.size()));
+    std::string copy(raw == nullptr ? "" : raw);
+    curl_free(raw);
+    return copy;
+  }
+
+  void release() {
+    if (easy_ != nullptr && multi_ != nullptr && running_) curl_multi_remove_handle(multi_, easy_);
+    if (easy_ != nullptr) curl_easy_cleanup(easy_);
+    if (multi_ != nullptr) curl_multi_cleanup(multi_);
+    curl_slist_free_all(headers_);
+  }
+
+  void wait(const Control& control) {
+    control.check();
+    if (control.clock->now() >= request_.stop_at)
+      throw failure(Reason::timeout, "the statement took longer than ClickHouseOptions::statement_timeout; give it more time or a smaller query").poison();
+    if (paused_ && body_.size() < body_buffer_max) {
+      paused_ = false;
+      curl_easy_pause(easy_, CURLPAUSE_CONT);
+    }
+    int busy = 0;
+    curl_multi_perform(multi_, &busy);
+    int queued = 0;
+    while (const CURLMsg* message = curl_multi_info_read(multi_, &queued))
+      if (message->msg == CURLMSG_DONE) return ended(message->data.result);
+    if (body_.empty() || (status_ != 0 && status_ != 200)) curl_multi_poll(multi_, nullptr, 0, static_cast<int>(cancel_poll.count()), nullptr);
+  }
+
+  void ended(CURLcode code) {
+    curl_multi_remove_handle(multi_, easy_);
+    running_ = false;
+    done_ = true;
+    if (code != CURLE_OK) throw curl_failure(code);
+    if (status_ == 200 && !framed_)
+      throw failure(Reason::incomplete, "the answer has neither a length nor chunks, so nobody can tell whether it is whole; ask without the proxy between").poison();
+  }
+
+  Failure failure(Reason reason, const std::string& why) const {
+    return Failure(reason, "ClickHouse at " + endpoint_.where + ": " + why).statement(request_.sql).at(endpoint_.where);
+  }
+
+  Failure curl_failure(CURLcode code) const {
+    const std::string why = error_[0] != '\0' ? error_ : curl_easy_strerror(code);
+    switch (code) {
+      case CURLE_OPERATION_TIMEDOUT: return failure(Reason::timeout, "no connection in time (" + why + "); check that the server runs").poison();
+      case CURLE_PEER_FAILED_VERIFICATION:
+      case CURLE_SSL_CONNECT_ERROR:
+      case CURLE_SSL_CACERT_BADFILE:
+      case CURLE_SSL_CERTPROBLEM:
+        return failure(Reason::connection, "no trusted TLS connection (" + why + "); check the server's certificate, or name its authority in ca_file");
+      default: break;
+    }
+    if (status_ == 200) return failure(Reason::incomplete, "the connection was cut in the middle of the answer (" + why + "); ask again").poison();
+    return failure(Reason::connection, "no answer (" + why + "); check that the server runs and can be reached").poison();
+  }
+
+  Failure status_failure() const {
+    if (body_.find("DB::Exception") != std::string::npos) return server_failure(body_, request_.sql, endpoint_.where);
+    const std::string answer = "the answer is HTTP " + std::to_string(status_) + " and not from ClickHouse; check the address and what stands between";
+    if (status_ == 401 || status_ == 403) return failure(Reason::authentication, answer);
+    Failure f = failure(Reason::connection, answer);
+    f.retryable = status_ == 429 || status_ >= 500;
+    return f;
+  }
+
+  static std::size_t on_body(char* data, std::size_t, std::size_t size, void* self_) {
+    auto& self = *static_cast<Exchange*>(self_);
+    if (self.status_ != 200) {
+      self.body_.append(data, std::min(size, error_body_max - std::min(error_body_max, self.body_.size())));
+      return size;
+    }
+    if (self.body_.size() >= body_buffer_max) {
+      self.paused_ = true;
+      return CURL_WRITEFUNC_PAUSE;
+    }
+    self.body_.append(data, size);
+    return size;
+  }
+
+  static std::size_t on_header(char* data, std::size_t, std::size_t size, void* self_) {
+    auto& self = *static_cast<Exchange*>(self_);
+    std::string_view line(data, size);
+    while (!line.empty() && (line.back() == '\r' || line.back() == '\n')) line.remove_suffix(1);
+    if (line.starts_with("HTTP/")) {
+      long status = 0;
+      curl_easy_getinfo(self.easy_, CURLINFO_RESPONSE_CODE, &status);
+      self.status_ = status;
+      self.framed_ = false;
+      return size;
+    }
+    const std::size_t colon = line.find(':');
+    if (colon == std::string_view::npos) return size;
+    std::string name;
+    for (const char c : line.substr(0, colon)) name += c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+    line.remove_prefix(colon + 1);
+    while (!line.empty() && line.front() == ' ') line.remove_prefix(1);
+    if (name == "content-length") self.framed_ = true;
+    if (name == "transfer-encoding" && line.ends_with("chunked")) self.framed_ = true;
+    if (name == "x-clickhouse-server-display-name") self.server_ = line;
+    return size;
+  }
+
+  Endpoint endpoint_;
+  CURL* easy_ = nullptr;
+  CURLM* multi_ = nullptr;
+  curl_slist* headers_ = nullptr;
+  Request request_;
+  std::string body_, server_;
+  long status_ = 0;
+  bool body_given_ = false, framed_ = false, paused_ = false, done_ = false, running_ = false;
+  char error_[CURL_ERROR_SIZE] = {};
+};
+
+/// Hands out connections and keeps the ones that ended well. Thread-safe.
+class Transport {
+ public:
+  Transport(Endpoint endpoint, TransportOptions options) : endpoint_(std::move(endpoint)), options_(std::move(options)) {}
+
+  const Endpoint& endpoint() const { return endpoint_; }
+
+  std::unique_ptr<Exchange> start(Request request) {
+    std::unique_ptr<Exchange> exchange;
+    {
+      const std::lock_guard lock(mutex_);
+      if (!idle_.empty()) exchange = std::move(idle_.back()), idle_.pop_back();
+    }
+    if (!exchange) exchange = std::make_unique<Exchange>(endpoint_, options_);
+    exchange->start(std::move(request));
+    return exchange;
+  }
+
+  void keep(std::unique_ptr<Exchange> exchange) {
+    const std::lock_guard lock(mutex_);
+    if (exchange && exchange->reusable() && idle_.size() < idle_connections_max) idle_.push_back(std::move(exchange));
+  }
+
+ private:
+  Endpoint endpoint_;
+  TransportOptions options_;
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Exchange>> idle_;
+};
+
+}  // namespace epochcut::clickhouse

@@ -1,0 +1,111 @@
+#include <epochcut/core/column.hpp>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "testing/tables.hpp"
+
+using namespace epochcut;
+using tables::refusal;
+
+TEST_CASE("NULLs are kept bit by bit, across the word boundaries of the validity bits") {
+  // A vector of optionals is what a column must behave like; the patterns start the NULLs early, late and at the 64th row.
+  for (int pattern : {1, 2, 3, 63, 64, 65, 127, 128, 200}) {
+    Column column(Type::int64);
+    std::vector<std::optional<std::int64_t>> model;
+    for (int i = 0; i < 300; ++i) {
+      const bool null = i % pattern == pattern - 1 || i == 299;
+      model.push_back(null ? std::nullopt : std::optional<std::int64_t>(i * 7 - 1000));
+      null ? column.append_null() : column.append(Value(std::int64_t{i * 7 - 1000}));
+    }
+    REQUIRE(column.size() == model.size());
+    CHECK(column.has_nulls());
+    for (std::size_t i = 0; i < model.size(); ++i) {
+      INFO("pattern " << pattern << ", row " << i);
+      REQUIRE(column.is_null(i) == !model[i]);
+      REQUIRE(column[i].null == !model[i]);
+      REQUIRE(column.words()[i] == static_cast<std::uint64_t>(model[i].value_or(0)));  // NULL cells hold zero: blocks compare as memory
+    }
+  }
+}
+
+TEST_CASE("a column without NULLs says so, and a cleared one is as new") {
+  Column column(Type::text);
+  column.append(Value("a"));
+  CHECK_FALSE(column.has_nulls());
+  column.append_null();
+  column.clear();
+  CHECK(column.size() == 0);
+  CHECK_FALSE(column.has_nulls());
+  for (int i = 0; i < 70; ++i) column.append(Value("x"));
+  for (std::size_t i = 0; i < 70; ++i) REQUIRE_FALSE(column.is_null(i));
+}
+
+TEST_CASE("text keeps every byte, '' is not NULL") {
+  Column column(Type::text);
+  const std::string bytes("a\0|b\xFF", 5);
+  column.append(Value(""));
+  column.append(Value(std::string_view(bytes)));
+  column.append_null();
+  column.append(Value(""));
+  column.append(Value("last"));
+  CHECK(column[0].text.empty());
+  CHECK_FALSE(column[0].null);
+  CHECK(column[1].text == bytes);
+  CHECK(column[2].null);
+  CHECK_FALSE(column[3].null);
+  CHECK(column[4].text == "last");
+}
+
+TEST_CASE("a decimal column takes every value exactly and widens only when it must") {
+  Column column(Type::decimal, 2);
+  column.append(Value(Decimal{150, 2}));
+  column.append(Value(Decimal{15'000, 4}));  // 1.5000 fits scale 2
+  CHECK(column.scale() == 2);
+  column.append(Value(7));
+  column.append(Value(UINT64_MAX));
+  column.append_null();
+  column.append(Value(Decimal{15'001, 4}));  // 1.5001 does not
+  CHECK(column.scale() == 4);
+  const char* expected[] = {"1.5000", "1.5000", "7.0000", "18446744073709551615.0000", "NULL", "1.5001"};
+  for (std::size_t i = 0; i < 6; ++i) CHECK(to_string(column[i]) == expected[i]);
+}
+
+TEST_CASE("what does not fit is refused: never rounded, never wrapped") {
+  Column decimal(Type::decimal, 2), narrow(Type::int64), natural(Type::uint64);
+  decimal.append(Value(Decimal{power_of_ten(38), 2}));
+  CHECK(refusal([&] { decimal.append(Value(Decimal{1, 38})); }) == Reason::overflow);
+  CHECK(refusal([&] { Column(Type::decimal, 10).append(Value(Decimal{power_of_ten(38), 0})); }) == Reason::overflow);
+  CHECK(refusal([&] { narrow.append(Value(std::uint64_t{1} << 63)); }) == Reason::overflow);
+  CHECK(refusal([&] { narrow.append(Value(Decimal{15, 1})); }) == Reason::overflow);
+  CHECK(refusal([&] { natural.append(Value(-1)); }) == Reason::overflow);
+  CHECK(refusal([&] { natural.append(Value(Decimal{Int128{1} << 64, 0})); }) == Reason::overflow);
+  narrow.append(Value(std::uint64_t{INT64_MAX}));
+  narrow.append(Value(Decimal{Int128{INT64_MIN} * 100, 2}));
+  natural.append(Value(INT64_MAX));
+  natural.append(Value(Decimal{Int128{UINT64_MAX}, 0}));
+  CHECK(to_string(narrow[1]) == "-9223372036854775808");
+  CHECK(to_string(natural[1]) == "18446744073709551615");
+}
+
+TEST_CASE("families do not mix, not even where the bits would fit") {
+  CHECK(refusal([] { Column(Type::int64).append(Value(true)); }) == Reason::schema);
+  CHECK(refusal([] { Column(Type::int64).append(Value(1.0)); }) == Reason::schema);
+  CHECK(refusal([] { Column(Type::float64).append(Value(1)); }) == Reason::schema);
+  CHECK(refusal([] { Column(Type::text).append(Value(1)); }) == Reason::schema);
+  CHECK(refusal([] { Column(Type::timestamp_ns).append(Value(Date{1})); }) == Reason::schema);
+  CHECK(refusal([] { Column(Type::uuid).append(Value(Decimal{1, 0})); }) == Reason::schema);
+  CHECK(refusal([] { Column(Type::int64).append(Value::null_of(Type::text)); }) == Reason::none);  // a NULL has no bits
+}
+
+TEST_CASE("each type keeps its value") {
+  const Value values[] = {Value(true), Value(-3), Value(UINT64_MAX), Value(Decimal{-15, 1}), Value(-0.5), Value("t"), Value(to_uuid(Uint128{9} << 100)), Value(Timestamp{-5}), Value(Date{-5})};
+  for (const Value& v : values) {
+    Column column(v.type, v.scale);
+    column.append(v);
+    CHECK(column[0].type == v.type);
+    CHECK((compare(column[0], v) == 0));
+    CHECK(column.bytes() > 0);
+  }
+}

@@ -1,0 +1,248 @@
+#include <cstdint>
+#include <random>
+#include <string>
+#include <vector>
+
+#include <epochcut/source/copy_binary.hpp>
+
+#include "support/catch.hpp"
+
+using namespace epochcut;
+namespace oid = copy_binary::oid;
+
+namespace {
+
+template <class T>
+std::string big_endian(T value) {
+  std::string bytes;
+  for (int shift = static_cast<int>(sizeof(T)) * 8 - 8; shift >= 0; shift -= 8) bytes += static_cast<char>(static_cast<std::uint64_t>(value) >> shift & 0xFF);
+  return bytes;
+}
+
+const std::string header = std::string("PGCOPY\n\377\r\n\0", 11) + big_endian(std::int32_t{0}) + big_endian(std::int32_t{0});
+const std::string trailer = big_endian(std::int16_t{-1});
+const std::string null_field = big_endian(std::int32_t{-1});
+
+std::string field(const std::string& bytes) { return big_endian(static_cast<std::int32_t>(bytes.size())) + bytes; }
+std::string tuple(std::initializer_list<std::string> fields) {
+  std::string bytes = big_endian(static_cast<std::int16_t>(fields.size()));
+  for (const std::string& f : fields) bytes += f;
+  return bytes;
+}
+std::string numeric(int weight, int sign, int display_scale, std::initializer_list<int> digits) {
+  std::string bytes = big_endian(static_cast<std::int16_t>(digits.size())) + big_endian(static_cast<std::int16_t>(weight)) +
+                      big_endian(static_cast<std::uint16_t>(sign)) + big_endian(static_cast<std::int16_t>(display_scale));
+  for (int digit : digits) bytes += big_endian(static_cast<std::int16_t>(digit));
+  return bytes;
+}
+
+CopyColumn column(std::string name, std::uint32_t type) { return {std::move(name), Role::value, type, -1, false, {}}; }
+
+/// Decodes the cells of one column that all have this type.
+Relation decode(std::uint32_t type, const std::vector<std::string>& cells) {
+  CopyBinaryDecoder decoder({column("c", type)});
+  std::string bytes = header;
+  for (const std::string& cell : cells) bytes += tuple({field(cell)});
+  decoder.feed(bytes + trailer);
+  decoder.finish();
+  return decoder.take();
+}
+std::string shown(std::uint32_t type, const std::string& cell) { return to_string(decode(type, {cell}).column("c")[0]); }
+Reason refusal(std::uint32_t type, const std::string& cell) {
+  try {
+    decode(type, {cell});
+  } catch (const Failure& failure) {
+    CHECK(failure.message.find("\"c\"") != std::string::npos);
+    return failure.kind;
+  }
+  return Reason::none;
+}
+
+const std::vector<std::uint32_t> all_types = {oid::boolean, oid::int2,    oid::int4,  oid::int8, oid::float4, oid::float8,    oid::numeric, oid::text,
+                                              oid::varchar, oid::bpchar,  oid::bytea, oid::uuid, oid::date,   oid::timestamp, oid::timestamptz};
+
+std::vector<CopyColumn> columns_of_all_types() {
+  std::vector<CopyColumn> columns;
+  for (std::uint32_t type : all_types) columns.push_back(column("c" + std::to_string(columns.size()), type));
+  return columns;
+}
+
+/// Two rows of every type and one of NULLs.
+std::string stream_of_all_types() {
+  std::string bytes = header;
+  for (int row = 0; row < 2; ++row)
+    bytes += tuple({field(std::string(1, static_cast<char>(row))), field(big_endian(std::int16_t{-2})), field(big_endian(std::int32_t{3})), field(big_endian(std::int64_t{-4})),
+                    field(big_endian(std::uint32_t{0x3FC00000})), field(big_endian(std::uint64_t{0xC004000000000000})), field(numeric(0, 0x4000, 2, {12, 3400})),
+                    field("text"), field(""), field("ab  "), field(std::string("\0\xFF", 2)), field(std::string(16, '\x11')), field(big_endian(std::int32_t{row})),
+                    field(big_endian(std::int64_t{row})), field(big_endian(std::int64_t{-1}))});
+  bytes += big_endian(static_cast<std::int16_t>(all_types.size()));
+  for (std::size_t i = 0; i < all_types.size(); ++i) bytes += null_field;
+  return bytes + trailer;
+}
+
+}  // namespace
+
+TEST_CASE("copy_binary: every type maps onto its logical type, exactly") {
+  CopyBinaryDecoder decoder(columns_of_all_types());
+  decoder.feed(stream_of_all_types());
+  decoder.finish();
+  const Relation rows = decoder.take();
+  REQUIRE(rows.rows() == 3);
+  const std::vector<std::string> expected = {"true", "-2", "3", "-4", "1.5", "-2.5", "-12.34", "text", "", "ab", std::string("\0\xFF", 2), "11111111-1111-1111-1111-111111111111",
+                                             "2000-01-02", "2000-01-01T00:00:00.000001000Z", "1999-12-31T23:59:59.999999000Z"};
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    CHECK(to_string(rows.fields[i].column[1]) == expected[i]);
+    CHECK(rows.fields[i].column[2].null);
+  }
+  CHECK(decoder.bytes() == stream_of_all_types().size());
+}
+
+TEST_CASE("copy_binary: a count is unsigned") {
+  CopyBinaryDecoder decoder({{"n", Role::value, oid::int8, -1, true, {}}});
+  decoder.feed(header + tuple({field(big_endian(std::int64_t{7}))}));
+  CHECK(decoder.take().column("n").type() == Type::uint64);
+  CHECK_THROWS_AS(decoder.feed(tuple({field(big_endian(std::int64_t{-7}))})), Failure);
+}
+
+TEST_CASE("copy_binary: numerics keep their value, whatever their scale") {
+  CHECK(shown(oid::numeric, numeric(0, 0, 0, {})) == "0");
+  CHECK(shown(oid::numeric, numeric(0, 0, 2, {1, 5000})) == "1.5");
+  CHECK(shown(oid::numeric, numeric(-1, 0, 8, {0, 1})) == "0.00000001");  // a leading group of zero is not what PostgreSQL sends, but the value is plain
+  CHECK(shown(oid::numeric, numeric(-2, 0, 8, {1})) == "0.00000001");
+  CHECK(shown(oid::numeric, numeric(5, 0, 0, {1})) == "100000000000000000000");
+  CHECK(shown(oid::numeric, numeric(1, 0x4000, 4, {1, 0, 1})) == "-10000.0001");
+  CHECK(shown(oid::numeric, numeric(0, 0, 38, {1})) == "1");
+  CHECK(shown(oid::numeric, numeric(9, 0, 0, {99, 9999, 9999, 9999, 9999, 9999, 9999, 9999, 9999, 9999})) == std::string(38, '9'));
+  CHECK(shown(oid::numeric, numeric(-10, 0, 40, {100})) == "0." + std::string(37, '0') + "1");
+  // Trailing zeros that PostgreSQL never sends must not overflow either.
+  CHECK(shown(oid::numeric, numeric(0, 0, 0, {7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0})) == "7");
+
+  const Relation mixed = decode(oid::numeric, {numeric(0, 0, 0, {1}), numeric(0, 0, 2, {1, 5000}), numeric(-2, 0, 8, {1})});
+  CHECK(mixed.column("c").scale() == 8);
+  CHECK(mixed.column("c")[0].as_decimal() == Decimal{1, 0});
+
+  CHECK(refusal(oid::numeric, numeric(0, 0xC000, 0, {})) == Reason::overflow);
+  CHECK(refusal(oid::numeric, numeric(0, 0xD000, 0, {})) == Reason::overflow);
+  CHECK(refusal(oid::numeric, numeric(0, 0xF000, 0, {})) == Reason::overflow);
+  CHECK(refusal(oid::numeric, numeric(9, 0, 0, {100, 0, 0, 0, 0, 0, 0, 0, 0, 0})) == Reason::overflow);  // 10^38 has 39 digits
+  CHECK(refusal(oid::numeric, numeric(-10, 0, 40, {1})) == Reason::overflow);
+  CHECK(refusal(oid::numeric, numeric(32767, 0, 0, {1})) == Reason::overflow);
+  CHECK(refusal(oid::numeric, numeric(-32768, 0, 0, {1})) == Reason::overflow);
+  CHECK(refusal(oid::numeric, numeric(0, 0, 0, {10000})) == Reason::incomplete);
+  CHECK(refusal(oid::numeric, numeric(0, 0, 0, {-1})) == Reason::incomplete);
+  CHECK(refusal(oid::numeric, numeric(0, 0x1234, 0, {1})) == Reason::incomplete);
+  CHECK(refusal(oid::numeric, numeric(0, 0, 0, {1}) + "x") == Reason::incomplete);
+}
+
+TEST_CASE("copy_binary: a declared scale is taken over, and never costs a digit") {
+  const auto modifier = [](int precision, int scale) { return (precision << 16 | (scale & 0x7FF)) + 4; };
+  CHECK(copy_binary::declared_scale(modifier(38, 8)) == 8);
+  CHECK(copy_binary::declared_scale(modifier(76, 38)) == 0);  // 10^20 would not fit at scale 38
+  CHECK(copy_binary::declared_scale(modifier(5, -3)) == 0);
+  CHECK(copy_binary::declared_scale(modifier(2, 5)) == 0);
+  CHECK(copy_binary::declared_scale(-1) == 0);
+}
+
+TEST_CASE("copy_binary: times and dates beyond their logical type are overflow") {
+  CHECK(shown(oid::timestamptz, big_endian(std::int64_t{7'909'052'236'854'775})) == "2250-08-17T22:57:16.854775000Z");
+  CHECK(refusal(oid::timestamp, big_endian(std::int64_t{8'300'000'000'000'000})) == Reason::overflow);
+  CHECK(refusal(oid::timestamp, big_endian(std::int64_t{-211'810'204'800'000'000})) == Reason::overflow);  // 4713 BC
+  CHECK(refusal(oid::timestamp, big_endian(INT64_MAX)) == Reason::overflow);
+  CHECK(refusal(oid::timestamptz, big_endian(INT64_MIN)) == Reason::overflow);
+  CHECK(refusal(oid::date, big_endian(INT32_MAX)) == Reason::overflow);
+  CHECK(refusal(oid::date, big_endian(INT32_MIN)) == Reason::overflow);
+  CHECK(shown(oid::date, big_endian(std::int32_t{-10'957})) == "1970-01-01");
+}
+
+TEST_CASE("copy_binary: an unsupported type is named together with its column") {
+  try {
+    CopyBinaryDecoder({{"payload", Role::value, 3802, -1, false, "jsonb"}});
+    FAIL();
+  } catch (const Failure& failure) {
+    CHECK(failure.kind == Reason::schema);
+    CHECK(failure.message.find("\"payload\" is jsonb") != std::string::npos);
+  }
+}
+
+TEST_CASE("copy_binary: the bytes may be cut anywhere") {
+  const std::string bytes = stream_of_all_types();
+  for (std::size_t cut = 0; cut <= bytes.size(); ++cut) {
+    CopyBinaryDecoder decoder(columns_of_all_types());
+    decoder.feed(std::string_view(bytes).substr(0, cut));
+    decoder.feed(std::string_view(bytes).substr(cut));
+    decoder.finish();
+    CHECK(decoder.rows() == 3);
+  }
+  CopyBinaryDecoder decoder(columns_of_all_types());
+  for (const char& byte : bytes) decoder.feed({&byte, 1});
+  decoder.finish();
+  CHECK(decoder.take().rows() == 3);
+}
+
+TEST_CASE("copy_binary: truncated at any byte it is an error, and so is a byte too many") {
+  const std::string bytes = stream_of_all_types();
+  for (std::size_t size = 0; size < bytes.size(); ++size) {
+    CopyBinaryDecoder decoder(columns_of_all_types());
+    decoder.feed(std::string_view(bytes).substr(0, size));
+    REQUIRE_THROWS_AS(decoder.finish(), Failure);
+  }
+  CopyBinaryDecoder decoder(columns_of_all_types());
+  REQUIRE_THROWS_AS(decoder.feed(bytes + "x"), Failure);
+  CopyBinaryDecoder late(columns_of_all_types());
+  late.feed(bytes);
+  late.finish();
+  REQUIRE_THROWS_AS(late.feed("x"), Failure);
+}
+
+TEST_CASE("copy_binary: headers and rows that PostgreSQL never sends") {
+  const auto refused = [](const std::string& bytes) {
+    CopyBinaryDecoder decoder({column("c", oid::int4)});
+    try {
+      decoder.feed(bytes);
+    } catch (const Failure& failure) {
+      return failure.kind;
+    }
+    return Reason::none;
+  };
+  std::string with_oids = header;
+  with_oids[12] = 1;
+  CHECK(refused("PGDUMP") == Reason::incomplete);
+  CHECK(refused(with_oids) == Reason::incomplete);
+  CHECK(refused(header.substr(0, 15) + big_endian(std::int32_t{-1})) == Reason::incomplete);
+  CHECK(refused(header.substr(0, 15) + big_endian(std::int32_t{3}) + "abc" + trailer) == Reason::none);
+  CHECK(refused(header + tuple({field("1234"), field("1234")})) == Reason::incomplete);
+  CHECK(refused(header + tuple({})) == Reason::incomplete);
+  CHECK(refused(header + big_endian(std::int16_t{-2})) == Reason::incomplete);
+  CHECK(refused(header + tuple({big_endian(std::int32_t{-2})})) == Reason::incomplete);
+  CHECK(refused(header + tuple({field("12345")})) == Reason::incomplete);
+  CHECK(refused(header + tuple({big_endian(std::int32_t{INT32_MAX})})) == Reason::too_large);
+}
+
+TEST_CASE("copy_binary: damaged bytes give a failure or other values, never a crash") {
+  const std::string whole = stream_of_all_types();
+  std::mt19937_64 random(7);
+  int refused = 0;
+  for (int round = 0; round < 20'000; ++round) {
+    std::string bytes = whole;
+    for (std::uint64_t change = random() % 4; change < 4; ++change) {
+      const std::size_t at = random() % bytes.size();
+      if (random() % 4 == 0) bytes.erase(at, random() % 8);
+      else if (random() % 4 == 0) bytes.insert(at, 1 + random() % 8, static_cast<char>(random()));
+      else bytes[at] = static_cast<char>(random());
+    }
+    CopyBinaryDecoder decoder(columns_of_all_types());
+    try {
+      for (std::size_t at = 0; at < bytes.size();) {
+        const std::size_t size = 1 + random() % 200;
+        decoder.feed(std::string_view(bytes).substr(at, size));
+        at += size;
+      }
+      decoder.finish();
+      for (const Field& f : decoder.take().fields)
+        for (std::size_t row = 0; row < f.column.size(); ++row) (void)f.column[row];
+    } catch (const Failure&) {
+      ++refused;
+    }
+  }
+  CHECK(refused > 5'000);
+}
