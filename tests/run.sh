@@ -113,8 +113,10 @@ for tool in cmake ctest; do
 done
 command -v ninja >/dev/null || command -v make >/dev/null || fail 3 "neither ninja nor make is installed."
 
+# Tests compile twice as fast as with -O2 -g and run long enough waiting; assertions stay on.
+flags=-DCMAKE_CXX_FLAGS_RELEASE=-O1
 say "configuring $build"
-configure "$build" -DCMAKE_BUILD_TYPE=RelWithDebInfo
+configure "$build" -DCMAKE_BUILD_TYPE=Release "$flags"
 say "building"
 cmake --build "$build" -j "$jobs" || fail 1 "$build does not build."
 
@@ -130,7 +132,7 @@ if [ "$mode" = quick ]; then
 else
   run_tests all "$build"
   say "configuring $build-asan"
-  configure "$build-asan" -DCMAKE_BUILD_TYPE=RelWithDebInfo -DEPOCHCUT_SANITIZE=ON
+  configure "$build-asan" -DCMAKE_BUILD_TYPE=Release "$flags" -DEPOCHCUT_SANITIZE=ON
   say "building the unit tests with sanitizers"
   cmake --build "$build-asan" -j "$jobs" --target unit_tests || fail 1 "the unit tests do not build with sanitizers."
   say "unit tests with sanitizers"

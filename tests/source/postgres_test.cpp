@@ -698,7 +698,7 @@ TEST_CASE("postgres: what is missing is named") {
   CHECK(table.message.find(world.in("nothing")) != std::string::npos);
   CHECK(table.engine_code == "42P01");
   const Failure column = failure_of([&] { one(ledger, events(world.in("t")).sum("w")); });
-  CHECK(column.kind == Reason::not_found);
+  CHECK(column.kind == Reason::schema);
   CHECK(column.message.find("\"w\"") != std::string::npos);
   CHECK(failure_of([&] { ledger.about(world.in("nothing"), {}); }).kind == Reason::not_found);
   CHECK(failure_of([&] { one(ledger, events("no_such_schema.t").sum("v")); }).kind == Reason::not_found);
@@ -711,7 +711,7 @@ TEST_CASE("postgres: what is missing is named") {
   misnamed.sequence = "seq";
   Postgres wrong(dsn(), misnamed);
   const Failure sequence = failure_of([&] { one(wrong, events(world.in("t")).sum("v")); });
-  CHECK(sequence.kind == Reason::not_found);
+  CHECK(sequence.kind == Reason::schema);
   CHECK(sequence.message.find("seq") != std::string::npos);
 
   world.admin("UPDATE resume_tokens SET sequence = -1");

@@ -49,6 +49,7 @@ struct Exchange {
   Memory ledger{"ledger", clock}, analytics{"analytics", clock};
   std::map<std::string, std::int64_t> cents;  ///< per currency, as the ledger has folded them
   Token token = first_token();
+  bool digests = true;  ///< false: a ledger that carries none, for the weaker witnesses
 
   Exchange() {
     analytics.create("transactions", transactions({}));
@@ -80,7 +81,9 @@ struct Exchange {
       rows.fields[0].column.append(Value(std::string_view(currency)));
       rows.fields[1].column.append(Value(money(amount)));
     }
-    ledger.commit(token, {{"balances", rows}});
+    Token stored = token;
+    if (!digests) stored.relations.clear();
+    ledger.commit(stored, {{"balances", rows}});
   }
   void run(const Events& events, Millis delay = Millis{0}) { publish(events, delay), commit(events); }
 

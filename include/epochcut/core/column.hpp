@@ -66,11 +66,13 @@ class Column {
     ++size_;
   }
 
-  /// Appends exactly: a decimal of more digits widens the column's scale first. Errors: `overflow` when 128 bits don't hold that.
+  /// Appends exactly: a decimal of more digits widens the column's scale first, to all of its digits if they fit and else to those that are not
+  /// trailing zeros. Errors: `overflow` when 128 bits don't hold that.
   void append_decimal(const Decimal& value) {
-    if (value.scale > scale_) {
-      const Decimal shortest = value.shortest();
-      if (shortest.scale > scale_) widen(shortest.scale);
+    if (value.scale > scale_ && !widen(value.scale)) {
+      const int needed = value.shortest().scale;
+      if (needed > scale_ && !widen(needed))
+        throw Failure(Reason::overflow, "one column holds decimals that need more than 38 digits together: scale " + std::to_string(needed) + " is needed");
     }
     const auto fitted = value.at_scale(scale_);
     if (!fitted) throw Failure(Reason::overflow, "the decimal " + to_string(value) + " does not fit 38 digits at scale " + std::to_string(scale_));
@@ -107,12 +109,15 @@ class Column {
     ++size_;
   }
 
-  void widen(int scale) {
+  /// False, and nothing changed, if a value would not fit.
+  bool widen(int scale) {
     const Int128 factor = power_of_ten(scale - scale_);
-    for (Int128& wide : wides_)
-      if (__builtin_mul_overflow(wide, factor, &wide))
-        throw Failure(Reason::overflow, "one column holds decimals that need more than 38 digits together: scale " + std::to_string(scale) + " is needed");
+    Int128 product = 0;
+    for (const Int128 wide : wides_)
+      if (__builtin_mul_overflow(wide, factor, &product)) return false;
+    for (Int128& wide : wides_) wide *= factor;
     scale_ = static_cast<std::uint8_t>(scale);
+    return true;
   }
 
   Type type_ = Type::int64;

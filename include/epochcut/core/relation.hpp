@@ -57,11 +57,24 @@ struct Relation {
     return copy;
   }
 
-  /// Appends one row of another relation with the same columns in the same order.
+  /// The same names and roles in the same order, and types that compare.
+  bool same_shape(const Relation& other) const {
+    if (fields.size() != other.fields.size()) return false;
+    for (std::size_t i = 0; i < fields.size(); ++i) {
+      const Field &a = fields[i], &b = other.fields[i];
+      if (a.name != b.name || a.role != b.role || family(a.column.type()) != family(b.column.type())) return false;
+    }
+    return true;
+  }
+
+  /// Precondition: same_shape(from).
   void append_row(const Relation& from, std::size_t row) {
     for (std::size_t i = 0; i < fields.size(); ++i) fields[i].column.append(from.fields[i].column[row]);
   }
+
+  /// Errors: `schema` when the shape is another one; `overflow` as Column::append.
   void append(const Relation& from) {
+    if (!same_shape(from)) throw Failure(Reason::schema, "rows of one reading came with different columns; its source must keep to one shape");
     for (std::size_t row = 0; row < from.rows(); ++row) append_row(from, row);
   }
 };

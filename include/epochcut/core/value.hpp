@@ -168,7 +168,7 @@ inline std::string date(std::int64_t days) {
 
 inline std::string timestamp(std::int64_t ns) {
   constexpr std::int64_t second = 1'000'000'000, day = 86'400;
-  const std::int64_t seconds = ns / second - (ns % second < 0), rest = ns - seconds * second;
+  const std::int64_t seconds = ns / second - (ns % second < 0), rest = ns % second + (ns % second < 0 ? second : 0);
   const std::int64_t days = seconds / day - (seconds % day < 0), of_day = seconds - days * day;
   std::string text = date(days) + "T" + padded(of_day / 3600, 2) + ":" + padded(of_day / 60 % 60, 2) + ":" + padded(of_day % 60, 2);
   if (rest != 0) text += "." + padded(rest, 9);

@@ -62,6 +62,7 @@ inline std::pair<Relation, Proof> collect(AnyCursor cursor, const Control& contr
     control.check_size(all.rows(), all.bytes());
     control.check();
   }
+  if (first) all = std::move(block);  // no block at all still has columns
   return {std::move(all), cursor->proof()};
 }
 
@@ -101,19 +102,24 @@ class EpochCut {
     plan.validate();
     auto&& source = readable(follower);
     Read read;
-    read.about = source.about(plan.relation, control);
     const AsOf at = begin(plan, policy, read);
+    read.about = source.about(plan.relation, control);
+    require_stream(read.about);
     const Millis start = control.clock->now();
+    std::uint64_t count_when_read = 0;
     for (read.attempts = 1, read.full_reads = 0;; ++read.attempts) {
-      const Reached reached = look(source, plan, at, policy, control, read);
+      const Reached reached = look(source, plan, at, policy, control, read, count_when_read);
       read.waited = control.clock->now() - start;
       const Step next = step(policy, reached, control.clock->now() - taken_at_, read.attempts - 1);
-      if (next.action == Step::Action::proceed) return read;
+      if (next.action == Step::Action::proceed || reached == Reached::refuted) return read;
       if (next.action == Step::Action::give_up) break;
       control.sleep(next.delay);
     }
-    if (read.completeness == Completeness::short_of && read.witness == Witness::id_digest) observe(source, plan, at, control, read);  // the latest rows, to name keys
-    read.acknowledgement = acknowledgement(read, plan.relation, control);
+    // Acknowledgements are asked for BEFORE the last read: what they cover had to be visible to it, and what comes later says nothing of it.
+    const std::optional<Acknowledged> acked = acknowledged(read.about, plan.relation, control);
+    observe(source, plan, at, /*last=*/true, control, read);
+    if (acked && acked->sequence >= token_->epoch.sequence)
+      read.acknowledgement = acked->server == read.proof.server.name ? Acknowledgement::here : Acknowledgement::elsewhere;
     return read;
   }
 
@@ -127,7 +133,7 @@ class EpochCut {
     if (first.proof.server != again.proof.server)
       throw Failure(Reason::replica_changed, "the second pass was answered by " + again.proof.server.name + " and the first by " + first.proof.server.name +
                                                  "; point the check at one server").retry();
-    if (first.witness == Witness::id_digest && !again.proof.snapshot) again.completeness = judge_ids(again);
+    if (first.witness == Witness::id_digest && again.proof.ids) again.completeness = judge_ids(again);
     return again;
   }
 
@@ -138,23 +144,27 @@ class EpochCut {
     return std::nullopt;
   }
 
+  /// What can be refused before anyone is asked. A relation whose digest the token carries is proved by it, whatever else the policy would believe.
   AsOf begin(const QueryPlan& plan, const HorizonPolicy& policy, Read& read) const {
     if (!token_)
       throw Failure(Reason::missing_token, "the anchor hands out no token, so \"" + plan.relation + "\" can't be read as of an epoch; name its token table and stream");
     if (plan.history == History::current)
       throw Failure(Reason::not_as_of, "current(\"" + plan.relation + "\") has no history to read as of an epoch; use events() or latest(), or at_rest(source)");
-    if (!read.about.stream.empty() && read.about.stream != token_->stream.id)
-      throw Failure(Reason::wrong_stream, read.about.relation + " is filled from stream \"" + read.about.stream + "\", but the anchor's token counts stream \"" +
-                                              token_->stream.id + "\"; epochs of two streams never compare, point the check at the right store");
     if (policy.witness == Witness::max_version && !token_->stream.acknowledged)
       throw Failure(Reason::configuration, "stream " + token_->stream.id + " does not declare that rows are acknowledged before its token commits, so the newest " +
                                                "visible row proves nothing; use the id_digest witness");
     if (policy.witness == Witness::snapshot || policy.witness == Witness::at_rest)
       throw Failure(Reason::configuration, "a horizon policy needs the witness id_digest, acked or max_version");
-    read.witness = policy.witness;
-    read.completeness = Completeness::short_of;
     read.expected = policy.witness == Witness::id_digest ? token_->relation(plan.relation).ids : declared_ids(plan.relation);
+    read.witness = read.expected ? Witness::id_digest : policy.witness;
+    read.completeness = Completeness::short_of;
     return as_of(token_->stream, token_->epoch);
+  }
+
+  void require_stream(const FollowerInfo& about) const {
+    if (about.stream.empty() || about.stream == token_->stream.id) return;
+    throw Failure(Reason::wrong_stream, about.relation + " is filled from stream \"" + about.stream + "\", but the anchor's token counts stream \"" + token_->stream.id +
+                                            "\"; epochs of two streams never compare, point the check at the right store");
   }
 
   template <class Source_>
@@ -164,14 +174,17 @@ class EpochCut {
     ++read.full_reads;
   }
 
-  /// One look at the follower. The first is a whole read, since a healthy follower is there already; later ones read only if a cheap look says it may pay.
+  /// One look at the follower. The first is a whole read, since a healthy follower is there already; later ones read only if a cheap look says that it may pay.
   template <class Source_>
-  Reached look(Source_& source, const QueryPlan& plan, const AsOf& at, const HorizonPolicy& policy, const Control& control, Read& read) const {
-    if (read.witness != Witness::id_digest) return look_weakly(source, plan, at, control, read);
-    if (read.full_reads > 0) {
-      if (read.full_reads >= policy.full_reads_max || source.visible(plan.relation, at, control).count < read.expected->count) return Reached::no;
+  Reached look(Source_& source, const QueryPlan& plan, const AsOf& at, const HorizonPolicy& policy, const Control& control, Read& read, std::uint64_t& count_when_read) const {
+    if (read.witness != Witness::id_digest || read.full_reads > 0) {
+      if (read.full_reads >= policy.full_reads_max) return Reached::no;
+      const Visible seen = source.visible(plan.relation, at, control);
+      if (!may_be_there(seen, read, plan.relation, count_when_read, control)) return Reached::no;
+      count_when_read = seen.count;
+      read.proof.server = seen.server;
     }
-    observe(source, plan, at, control, read);
+    observe(source, plan, at, /*last=*/false, control, read);
     switch (read.completeness) {
       case Completeness::proved:
       case Completeness::proved_distinct: return Reached::yes;
@@ -180,37 +193,38 @@ class EpochCut {
     }
   }
 
-  /// A whole read, judged by its own proof; over DISTINCT event ids where the plain rows can't be what the ledger committed.
+  /// With a digest: enough rows, and not the ones that were too few the last time. Without one, this look IS the witness.
+  bool may_be_there(const Visible& seen, const Read& read, const std::string& relation, std::uint64_t count_when_read, const Control& control) const {
+    if (read.witness == Witness::id_digest) return seen.count >= read.expected->count && seen.count != count_when_read;
+    if (read.witness == Witness::max_version) return seen.newest >> token_->stream.leg_bits >= token_->epoch.sequence;
+    const std::optional<Acknowledged> acked = acknowledged(read.about, relation, control);
+    return acked && acked->sequence >= token_->epoch.sequence && acked->server == seen.server.name;
+  }
+
+  /// A whole read and what it proves. Over DISTINCT event ids where the plain rows can't be what the ledger committed: replays are harmless.
+  /// Fewer rows than events can't become whole by taking duplicates away, so that is left to the `last` read, which has to name keys.
   template <class Source_>
-  void observe(Source_& source, const QueryPlan& plan, const AsOf& at, const Control& control, Read& read) const {
+  void observe(Source_& source, const QueryPlan& plan, const AsOf& at, bool last, const Control& control, Read& read) const {
+    if (read.witness != Witness::id_digest) {
+      const Server seen = read.proof.server;
+      take(source, plan, at, Form::distinct, control, read);
+      if (!last && read.proof.server != seen)
+        throw Failure(Reason::replica_changed, "the horizon was seen on " + seen.name + " but " + read.proof.server.name +
+                                                   " answered the read; point the check at one server").retry();
+      if (!last) read.completeness = Completeness::proved;
+      return;
+    }
     take(source, plan, at, Form::plain, control, read);
-    if (read.proof.snapshot) {  // the follower has a token of its own, read in the same snapshot
+    if (!read.proof.ids && read.proof.snapshot) {  // no digest, but a token of its own, read in the same snapshot
       read.completeness = *read.proof.snapshot < token_->epoch ? Completeness::short_of : Completeness::proved;
       if (read.completeness == Completeness::proved) read.witness = Witness::snapshot;
       return;
     }
     read.completeness = judge_ids(read);
-    // Fewer rows than events can't become whole by taking duplicates away; anything else that differs may hold replays.
-    if (read.completeness != Completeness::proved && read.proof.ids && read.proof.ids->count >= read.expected->count) {
+    if (read.completeness != Completeness::proved && (last || read.proof.ids->count >= read.expected->count)) {
       take(source, plan, at, Form::distinct, control, read);
       read.completeness = judge_ids(read);
     }
-  }
-
-  template <class Source_>
-  Reached look_weakly(Source_& source, const QueryPlan& plan, const AsOf& at, const Control& control, Read& read) const {
-    const Visible seen = source.visible(plan.relation, at, control);
-    read.proof.server = seen.server;
-    const bool there = read.witness == Witness::max_version
-                           ? seen.newest >> token_->stream.leg_bits >= token_->epoch.sequence
-                           : acknowledgement(read, plan.relation, control) == Acknowledgement::here;
-    if (!there) return Reached::no;
-    take(source, plan, at, Form::plain, control, read);
-    if (read.proof.server != seen.server)
-      throw Failure(Reason::replica_changed, "the horizon was seen on " + seen.server.name + " but " + read.proof.server.name +
-                                                 " answered the read; point the check at one server").retry();
-    read.completeness = Completeness::proved;
-    return Reached::yes;
   }
 
   static Completeness judge_ids(const Read& read) {
@@ -220,11 +234,9 @@ class EpochCut {
     return read.form == Form::distinct && read.proof.ids->count > read.expected->count ? Completeness::surplus : Completeness::short_of;
   }
 
-  Acknowledgement acknowledgement(const Read& read, const std::string& relation, const Control& control) const {
-    const std::string& authority = read.about.authority.empty() ? token_->authority : read.about.authority;
-    const std::optional<Acknowledged> acked = anchor_->acknowledged(*token_, authority, relation, control);
-    if (!acked || acked->sequence < token_->epoch.sequence) return Acknowledgement::unknown;
-    return acked->server == read.proof.server.name ? Acknowledgement::here : Acknowledgement::elsewhere;
+  /// Of the pipeline that fills the follower: its own word if it has one, else the cut's authority.
+  std::optional<Acknowledged> acknowledged(const FollowerInfo& about, const std::string& relation, const Control& control) const {
+    return anchor_->acknowledged(*token_, about.authority.empty() ? token_->authority : about.authority, relation, control);
   }
 
   Source* anchor_;

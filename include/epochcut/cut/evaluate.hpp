@@ -35,8 +35,8 @@ inline std::strong_ordering compare_rows(const std::vector<const Column*>& colum
 
 inline std::uint64_t event_id(const Column& ids, std::size_t row) {
   const Value id = ids[row];
-  if (id.null || (id.type != Type::uint64 && id.type != Type::int64))
-    throw Failure(Reason::schema, "an event id must be a 64-bit integer that is not NULL");
+  if (id.null || (id.type != Type::uint64 && (id.type != Type::int64 || id.as_int64() < 0)))
+    throw Failure(Reason::schema, "an event id must be a 64-bit integer that is neither NULL nor negative");
   return id.word;
 }
 
@@ -45,9 +45,6 @@ inline bool satisfies(const Filter& filter, const Value& cell) {
   if (filter.comparison == Comparison::is_not_null) return !cell.null;
   const Value literal = filter.literal.value();
   if (cell.null || literal.null) return false;
-  if (family(cell.type) != family(literal.type))
-    throw Failure(Reason::schema, "where(\"" + filter.column + "\"): a " + std::string(to_string(cell.type)) + " column does not compare with a " +
-                                      std::string(to_string(literal.type)) + " value");
   const auto order = compare(cell, literal);
   switch (filter.comparison) {
     case Comparison::equal: return order == 0;
@@ -129,6 +126,16 @@ inline void require_sums(const Relation& table, const QueryPlan& plan) {
                                         "; only integers and decimals are summed, since a sum of floats depends on its order");
 }
 
+inline void require_filters(const Relation& table, const QueryPlan& plan) {
+  for (const Filter& filter : plan.where) {
+    const Type type = table.column(filter.column).type();
+    const Value literal = filter.literal.value();
+    if (filter.comparison == Comparison::is_null || filter.comparison == Comparison::is_not_null || literal.null || family(type) == family(literal.type)) continue;
+    throw Failure(Reason::schema, "where(\"" + filter.column + "\"): a " + std::string(to_string(type)) + " column does not compare with a " +
+                                      std::string(to_string(literal.type)) + " value");
+  }
+}
+
 }  // namespace evaluation
 
 /// A relation in key order, and the proof of what it was made from.
@@ -145,6 +152,7 @@ inline Evaluated evaluate(const QueryPlan& plan, const Relation& table, const As
   require_keys(table, key_names);
   require_keys(table, plan.per);
   require_sums(table, plan);
+  require_filters(table, plan);
   Evaluated result;
   Rows rows = visible_rows(table, plan, as_of, form, result.proof);
   if (plan.history == History::latest) rows = winners(table, plan, as_of, std::move(rows));

@@ -27,12 +27,12 @@ constexpr std::string_view to_string(Witness witness) {
 
 /// How long to wait for a follower, and by what to believe it.
 struct HorizonPolicy {
-  Witness witness = Witness::id_digest;  ///< id_digest, or acked or max_version where the ledger carries no digests
+  Witness witness = Witness::id_digest;  ///< acked or max_version: believed for relations of which the token carries no digest
   Millis budget{30'000};                 ///< from the cut to giving up; a follower further behind is broken, not late
   Millis first_delay{50};                ///< a healthy follower is there within one or two of these
   Millis delay_max{2'000};               ///< delays double up to here, so that an outage costs the server little
   int attempts_max = 1'000;              ///< looks at the follower in one read
-  int full_reads_max = 8;                ///< whole reads in one read, the rest are cheap looks
+  int full_reads_max = 16;               ///< whole reads while waiting, the rest are cheap looks; the last read comes on top
   int jitter_percent = 20;               ///< of each delay, so that many checkers don't look at once
   std::uint64_t jitter_seed = 0;
   Millis max_visibility_lag{2'000};      ///< what the writer declares: nothing acknowledged stays invisible for longer

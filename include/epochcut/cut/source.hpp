@@ -54,8 +54,8 @@ struct Proof {
 /// A pull of blocks in key order. One of the two places where a type is erased: per block, not per row.
 struct Cursor {
   virtual ~Cursor() = default;
-  /// Fills `block` with the next rows; false when there are none left, and only then `proof` may be asked for.
-  /// The first call sets the block's fields even if there is no row. Errors: Failure; rows seen before it are worth nothing.
+  /// Fills `block` with the next rows; false when there are none left, and only then `proof` may be asked for. Every block has the same fields,
+  /// and the first call sets them even if there is no row. Errors: Failure; rows seen before it are worth nothing.
   virtual bool next(Relation& block) = 0;
   virtual Proof proof() const = 0;
 };

@@ -43,6 +43,7 @@ class Side {
 
   bool done() const { return done_; }
   const Relation& block() const { return block_; }
+  const Relation& shape() const { return shape_; }  ///< its columns, whether or not it has rows
   std::size_t row() const { return row_; }
   RowView view() const { return {&block_, row_}; }
   std::uint64_t seen() const { return seen_; }
@@ -87,16 +88,16 @@ class Side {
   void advance_block() {
     row_ = 0;
     do {
-      if (!cursor_->next(block_)) {
-        done_ = true;
-        return;
-      }
-    } while (block_.rows() == 0);
+      done_ = !cursor_->next(block_);
+      if (shape_.fields.empty()) shape_ = block_.empty_copy();
+      if (!done_ && !shape_.same_shape(block_))
+        throw Failure(Reason::schema, std::string("the columns of the ") + name_ + " side changed between two of its blocks; its source must keep to one shape");
+    } while (!done_ && block_.rows() == 0);
   }
 
   Cursor* cursor_;
   const char* name_;
-  Relation block_;
+  Relation block_, shape_;
   std::size_t row_ = 0;
   std::uint64_t seen_ = 0;
   bool done_ = false;
@@ -190,7 +191,7 @@ DiffCounts diff(Cursor& left_cursor, Cursor& right_cursor, std::span<const Rule>
   using namespace diffing;
   Side left(left_cursor, "left"), right(right_cursor, "right");
   DiffCounts counts;
-  const std::vector<Pair> pairs = match(left.block(), right.block(), rules);
+  const std::vector<Pair> pairs = match(left.shape(), right.shape(), rules);
 
   // A key that one side lacks: a difference, unless every value column stands for zero there and the rule holds against zero.
   const auto alone = [&](RowView row, bool is_left) {

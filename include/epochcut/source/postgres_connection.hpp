@@ -49,7 +49,8 @@ constexpr Reason reason_of(std::string_view sqlstate) {
   if (sqlstate == "55P03") return Reason::lock_timeout;
   if (sqlstate == "57014" || sqlstate == "25P03") return Reason::timeout;
   if (sqlstate == "40001" || sqlstate == "40P01") return Reason::cancelled;  // a standby's conflict with recovery, a deadlock
-  if (sqlstate == "42P01" || sqlstate == "3F000" || sqlstate == "42703" || sqlstate == "3D000") return Reason::not_found;
+  if (sqlstate == "42P01" || sqlstate == "3F000" || sqlstate == "3D000") return Reason::not_found;
+  if (sqlstate == "42703") return Reason::schema;
   if (sqlstate == "42501" || family == "28") return Reason::authentication;
   if (sqlstate == "42601") return Reason::syntax;
   if (sqlstate == "42883" || sqlstate == "42804" || sqlstate == "42846" || sqlstate == "42809" || family == "22") {

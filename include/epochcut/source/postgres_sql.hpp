@@ -112,7 +112,7 @@ struct Table {
       if (c.name == wanted) return c;
       names += (names.empty() ? "" : ", ") + c.name;
     }
-    throw Failure(Reason::not_found, "table \"" + name + "\" has no column \"" + std::string(wanted) + "\"; it has: " + names).code("42703");
+    throw Failure(Reason::schema, "table \"" + name + "\" has no column \"" + std::string(wanted) + "\"; it has: " + names).code("42703");
   }
 };
 

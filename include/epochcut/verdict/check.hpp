@@ -11,6 +11,7 @@
 
 #include <epochcut/cut/epoch_cut.hpp>
 #include <epochcut/diff/diff.hpp>
+#include <epochcut/verdict/explain.hpp>
 #include <epochcut/verdict/invariant.hpp>
 #include <epochcut/verdict/judge.hpp>
 #include <epochcut/verdict/outcome.hpp>
@@ -33,67 +34,20 @@ inline SideReport report(const Read& read) {
 }
 
 inline SideEvidence evidence(const Read& read) {
-  const bool by_construction = read.witness == Witness::snapshot || read.witness == Witness::id_digest;
   const std::uint64_t ledger_count = read.expected ? read.expected->count : read.rows.rows();
   return {.completeness = read.completeness, .acknowledgement = read.acknowledgement,
-          .digest_proved = by_construction || read.witness == Witness::acked, .conflicting = read.proof.conflicts > 0,
+          .digest_proved = read.witness == Witness::snapshot || read.witness == Witness::id_digest, .conflicting = read.proof.conflicts > 0,
           .empty = read.rows.rows() == 0, .ledger_empty = ledger_count == 0};
 }
 
 inline void set_error(Outcome& outcome, const Failure& failure) {
   outcome.status = Status::error;
   outcome.reason = failure.kind;
-  outcome.message = failure.message + (failure.where.empty() ? "" : " (" + failure.where + ")");
+  outcome.message = printable(failure.message) + (failure.where.empty() ? "" : " (" + failure.where + ")");
   outcome.retryable = failure.retryable;
   outcome.claim = Claim::nothing;
   outcome.counts = {};  // whatever was compared before was provisional
   outcome.differences.clear();
-}
-
-inline std::string cells_text(const std::vector<Cell>& cells) {
-  std::string text;
-  for (const Cell& cell : cells) text += (text.empty() ? "" : ", ") + cell.name + "=" + to_string(cell.value.value());
-  return text.empty() ? "(total)" : text;
-}
-
-/// One difference in words: `changed currency=EUR: left amount=10.00, right amount=11.00`.
-inline std::string difference_text(const Difference& d) {
-  std::string text = std::string(to_string(d.kind)) + " " + cells_text(d.key) + ":";
-  if (d.kind != DifferenceKind::only_right) text += " left " + cells_text(d.left);
-  if (d.kind == DifferenceKind::changed) text += ",";
-  if (d.kind != DifferenceKind::only_left) text += " right " + cells_text(d.right);
-  return text;
-}
-
-inline std::string shortfall_text(const SideReport& side) {
-  if (!side.ids || !side.expected) return side.relation + " is not proved complete by its " + std::string(to_string(side.witness));
-  std::string text = side.relation + " shows " + std::to_string(side.ids->count) + " events where the ledger counts " + std::to_string(side.expected->count);
-  if (side.ids->count == side.expected->count) text += ", but not the same ones";
-  return text;
-}
-
-inline std::string explain(const Outcome& o, const Read& left, const Read& right) {
-  const auto incomplete = [](const SideReport& s) { return s.completeness == Completeness::short_of || s.completeness == Completeness::surplus; };
-  const SideReport& side = incomplete(o.left) ? o.left : o.right;
-  const std::string first = o.differences.empty() ? "" : "; " + difference_text(o.differences.front());
-  switch (o.reason) {
-    case Reason::none:
-      return std::to_string(o.counts.equal) + (o.counts.equal == 1 ? " key agrees" : " keys agree");
-    case Reason::differs:
-      return std::to_string(o.counts.differences()) + " of " + std::to_string(o.counts.equal + o.counts.differences()) + " keys differ" + first;
-    case Reason::missing_rows: return shortfall_text(side) + ", all acknowledged: rows are gone" + first;
-    case Reason::extra_rows: return shortfall_text(side) + ": rows that the ledger never committed" + first;
-    case Reason::conflicting_rows:
-      return (left.proof.conflicts > 0 ? o.left : o.right).relation + " holds two different rows of one event id: " +
-             (left.proof.conflicts > 0 ? left : right).proof.conflicting_ids + first;
-    case Reason::horizon_not_proven:
-      return shortfall_text(side) + " after waiting " + std::to_string(side.waited.count()) + " ms; look at the pipeline that fills it";
-    case Reason::replica_lag: return shortfall_text(side) + " on " + side.server.name + ", while another server acknowledged them: read that one, or wait for replication";
-    case Reason::cut_violated: return "a second read at the same epoch showed something else, which a true cut can't; the writer does not keep what its stream declares" + first;
-    case Reason::empty: return "both sides are empty and the ledger counts no events: nothing was asserted";
-    case Reason::nothing_selected: return "both sides are complete but the query selects no row of either: nothing was asserted, look at its where()";
-    default: return std::string(to_string(o.reason));
-  }
 }
 
 /// One invariant at one cut.
@@ -104,10 +58,12 @@ class Run {
       : cut_(cut), invariant_(invariant), options_(options), left_index_(left), right_index_(right) {}
 
   void execute(Outcome& outcome) {
+    if (!invariant_.negative_control && invariant_.left.source.address() == invariant_.right.source.address() &&
+        invariant_.left.query.plan().relation == invariant_.right.query.plan().relation)
+      throw same_relation(invariant_.left.query.plan().relation);
     left_ = first_read(invariant_.left, left_index_);
     right_ = first_read(invariant_.right, right_index_);
-    if (left_.about.relation == right_.about.relation && !invariant_.negative_control)
-      throw Failure(Reason::same_relation, "both ends of the check are " + left_.about.relation + ", so it would compare a thing with itself; name two, or declare a negative_control");
+    if (left_.about.relation == right_.about.relation && !invariant_.negative_control) throw same_relation(left_.about.relation);
     Evidence evidence = compare(outcome);
     Judgement verdict = judge(evidence);
     if (verdict.unconfirmed) {
@@ -126,7 +82,9 @@ class Run {
     outcome.reason = verdict.reason;
     const bool grouped = invariant_.left.query.plan().grouped() || invariant_.right.query.plan().grouped();
     if (verdict.status == Status::pass) outcome.claim = grouped ? Claim::aggregate : Claim::every_value;
-    outcome.message = explain(outcome, left_, right_);
+    const bool left_speaks = judging::completeness(evidence.left).reason == outcome.reason;
+    outcome.message = explain(outcome, left_speaks ? outcome.left : outcome.right, (left_speaks ? left_ : right_).proof.conflicting_ids);
+    outcome.retryable = verdict.status == Status::error;  // it was about time: rows, replicas or a writer that may be right the next time
     if (verdict.status == Status::error && verdict.reason != Reason::cut_violated) {
       outcome.counts = {};  // of an incomplete side: they say nothing
       outcome.differences.clear();
@@ -134,6 +92,10 @@ class Run {
   }
 
  private:
+  static Failure same_relation(const std::string& relation) {
+    return {Reason::same_relation, "both ends of the check are " + relation + ", so it would compare a thing with itself; name two, or declare a negative_control"};
+  }
+
   static AnyFollower& source(const Reading& reading) { return const_cast<AnyFollower&>(reading.source); }
 
   Read first_read(const Reading& reading, std::optional<std::size_t> index) const {

@@ -69,7 +69,9 @@ constexpr Judgement contents(const Evidence& e) {
 constexpr Judgement judge(const Evidence& e) {
   const Judgement left = judging::completeness(e.left), right = judging::completeness(e.right);
   const Status fit = all_of(left.status, right.status);
-  Judgement verdict = fit == Status::pass ? judging::contents(e) : left.status == fit ? left : right;
+  // Of two sides that are equally bad, the one that needs no second pass speaks: it is known already.
+  const bool left_speaks = left.status == fit && (right.status != fit || !left.unconfirmed);
+  Judgement verdict = fit == Status::pass ? judging::contents(e) : left_speaks ? left : right;
   if (!verdict.unconfirmed || !e.second_pass) return verdict;
   if (!e.identical) return {Status::error, Reason::cut_violated, false};  // a true cut cannot heal
   verdict.unconfirmed = false;

@@ -18,7 +18,7 @@ inline std::string to_text(const Outcome& o) {
   if (o.reason != Reason::none) text += ": " + std::string(to_string(o.reason));
   text += ": " + o.message;
   if (o.differences.size() > 1 || (o.differences.size() == 1 && o.counts.differences() > 1))
-    for (const Difference& d : o.differences) text += "\n  " + checking::difference_text(d);
+    for (const Difference& d : o.differences) text += "\n  " + to_text(d);
   if (o.counts.differences() > o.differences.size() && !o.differences.empty())
     text += "\n  ... and " + std::to_string(o.counts.differences() - o.differences.size()) + " more";
   return text;

@@ -45,8 +45,8 @@ class ShadowGate {
     bool one_cut = !outcomes.empty();
     for (const Outcome& o : outcomes) {
       statuses.push_back(o.status);
-      one_cut = one_cut && o.epoch && o.epoch == outcomes.front().epoch && o.stream == outcomes.front().stream && !o.unsynchronised;
-      if (o.status == Status::fail) return reject(o);
+      one_cut = one_cut && o.epoch && o.epoch == outcomes.front().epoch && o.stream == outcomes.front().stream && !o.unsynchronised && same_window(o);
+      if (o.status == Status::fail && !o.unsynchronised) return reject(o);
     }
     for (const std::string& kind : seen) note(kind);
     if (!one_cut || all_of(statuses) != Status::pass) {
@@ -55,7 +55,7 @@ class ShadowGate {
     }
     const Epoch epoch = *outcomes.front().epoch;
     if (last_ && epoch <= *last_) return decision_ = decide();  // a quiet window shows nothing new
-    if (!first_) first_ = epoch, first_at_ = now;
+    if (!first_) first_ = epoch, first_at_ = now, stream_ = outcomes.front().stream, generation_ = outcomes.front().generation;
     last_ = epoch, last_at_ = now;
     ++cuts_;
     return decision_ = decide();
@@ -84,6 +84,9 @@ class ShadowGate {
   }
 
  private:
+  /// Passes of two streams, or of two generations of production, don't add up: what was proved of one says nothing of the other.
+  bool same_window(const Outcome& o) const { return !first_ || (o.stream == stream_ && o.generation == generation_); }
+
   Decision reject(const Outcome& o) {
     rejected_by_ = o.id + ": " + std::string(to_string(o.reason)) + ": " + o.message;
     return decision_ = Decision::no_go;
@@ -107,6 +110,8 @@ class ShadowGate {
   int cuts_ = 0, not_counted_ = 0;
   std::optional<Epoch> first_, last_;
   Millis first_at_{0}, last_at_{0};
+  std::string stream_;
+  std::uint64_t generation_ = 0;
   std::vector<std::string> seen_;
   std::string rejected_by_;
 };
