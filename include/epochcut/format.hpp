@@ -2,11 +2,13 @@
 // Layer: leaf, the only header that needs fmt. `{}` is the text of verdict/report.hpp, `{:j}` its JSON.
 #pragma once
 
+#include <algorithm>
 #include <string_view>
 
 #include <fmt/format.h>
 
 #include <epochcut/verdict/report.hpp>
+#include <epochcut/verdict/shadow_gate.hpp>
 
 namespace epochcut::formatting {
 

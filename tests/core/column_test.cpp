@@ -79,11 +79,23 @@ TEST_CASE("trailing zeros that would overflow their neighbours are let go") {
   CHECK(to_string(column[1]) == "0.15");
 }
 
+TEST_CASE("zeros that an engine printed never cost a later value its place") {
+  Column column(Type::decimal, 0);
+  column.append(Value(Decimal{power_of_ten(37), 37}));  // 1.000…
+  CHECK(column.scale() == 37);
+  column.append(Value(Decimal{power_of_ten(20), 0}));
+  CHECK(to_string(column[0]) == "1");
+  CHECK(to_string(column[1]) == "1" + std::string(20, '0'));
+}
+
 TEST_CASE("what does not fit is refused: never rounded, never wrapped") {
   Column decimal(Type::decimal, 2), narrow(Type::int64), natural(Type::uint64);
   decimal.append(Value(Decimal{power_of_ten(38), 2}));
   CHECK(refusal([&] { decimal.append(Value(Decimal{1, 38})); }) == Reason::overflow);
-  CHECK(refusal([&] { Column(Type::decimal, 10).append(Value(Decimal{power_of_ten(38), 0})); }) == Reason::overflow);
+  Column fine(Type::decimal, 10);
+  fine.append(Value(Decimal{1, 10}));
+  CHECK(refusal([&] { fine.append(Value(Decimal{power_of_ten(38), 0})); }) == Reason::overflow);
+  CHECK(to_string(fine[0]) == "0.0000000001");
   CHECK(refusal([&] { narrow.append(Value(std::uint64_t{1} << 63)); }) == Reason::overflow);
   CHECK(refusal([&] { narrow.append(Value(Decimal{15, 1})); }) == Reason::overflow);
   CHECK(refusal([&] { natural.append(Value(-1)); }) == Reason::overflow);

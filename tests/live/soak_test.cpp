@@ -75,9 +75,10 @@ class PathRun {
     engine_options_.layout.partitions = path.partitions;
     engine_options_.stream = {.seed = seed, .tie_every = path.ties ? batch : 0};
     engine_options_.batch = batch;
-    engine_options_.rate = 400;  // seven exchanges and their checks share two cores
+    engine_options_.rate = 160;  // four batches a second: seven exchanges, their checks and the merges of many small parts share two cores
     engine_options_.write_path = path.write_path;
     engine_options_.inserts.writers = path.writers;
+    engine_options_.inserts.queue_max = 8;  // what is on its way is bounded: a store that can't keep up slows its writer down, as in life
     engine_options_.inserts.jitter_ms_max = path.jitter_ms;
   }
 
@@ -89,7 +90,7 @@ class PathRun {
       if (!engine.running()) tally_.wrong.push_back("the exchange stopped by itself: " + engine.error());
       tally_.sequence = engine.sequence();
       engine.stop();
-      exchange::PostgresWriter(engine_options_.postgres).execute("drop schema " + engine_options_.layout.schema + " cascade");
+      exchange::PostgresWriter(engine_options_.postgres).execute("set client_min_messages = warning; drop schema " + engine_options_.layout.schema + " cascade");
       exchange::ClickhouseWriter(engine_options_.clickhouse).execute("DROP DATABASE " + engine_options_.layout.database);
     } catch (const std::exception& e) {
       tally_.wrong.push_back(std::string("the harness failed: ") + e.what());
@@ -98,7 +99,7 @@ class PathRun {
   }
 
  private:
-  static constexpr std::uint64_t batch = 20;
+  static constexpr std::uint64_t batch = 40;
 
   void check_until(std::chrono::steady_clock::time_point end, const exchange::RunningEngine& engine) {
     const exchange::Layout& layout = engine_options_.layout;

@@ -149,8 +149,8 @@ TEST_CASE("a reading that is too large is an error") {
 }
 
 TEST_CASE("differences that heal between the passes are a violated cut") {
-  // Foreign rows that vanish, rows that were acknowledged and come back, foreign rows that are replaced by others.
-  for (int scenario = 0; scenario < 3; ++scenario) {
+  // Foreign rows that vanish, rows that were acknowledged and come back, foreign rows that are replaced by others, or whose amount changes.
+  for (int scenario = 0; scenario < 4; ++scenario) {
     Watched w;
     w.run(three);
     if (scenario != 1) w.publish({{2, "CHF", 5, 9}});
@@ -163,6 +163,7 @@ TEST_CASE("differences that heal between the passes are a violated cut") {
       if (scenario == 0) w.remove([](std::uint64_t id) { return id == (2 << 8 | 9); });
       if (scenario == 1) w.publish({three[1]});
       if (scenario == 2) w.remove([](std::uint64_t id) { return id == (2 << 8 | 9); }), w.publish({{2, "CHF", 5, 10}});
+      if (scenario == 3) w.remove([](std::uint64_t id) { return id == (2 << 8 | 9); }), w.publish({{2, "CHF", 6, 9}});
     };
     const Outcome o = w.check_watched();
     INFO("scenario " << scenario << ": " << o.message);

@@ -153,6 +153,7 @@ TEST_CASE("a follower's own snapshot does not outvote the digest of its ids") {
 TEST_CASE("a follower's own snapshot below the epoch is waited for, and is an error at the end") {
   Attack x;
   x.run(three);
+  x.analytics.declare("trade_engine", "production");
   x.right.after = [](Proof& proof, Relation&) { proof.ids.reset(), proof.snapshot = Epoch{2, 0}; };
   const Outcome o = x.run_check();
   CHECK(o.status == Status::error);
@@ -162,6 +163,7 @@ TEST_CASE("a follower's own snapshot below the epoch is waited for, and is an er
 TEST_CASE("a follower's own snapshot that arrives while it is waited for") {
   Attack x;
   x.run(three);
+  x.analytics.declare("trade_engine", "production");
   x.right.after = [&](Proof& proof, Relation&) { proof.ids.reset(), proof.snapshot = Epoch{x.clock.now() < Millis{1'000} ? 2u : 3u, 0}; };
   const Outcome o = x.run_check();
   CHECK(o.status == Status::pass);
@@ -214,4 +216,28 @@ TEST_CASE("a cursor that has columns but no block is an empty reading, not a fau
   };
   const auto [rows, proof] = collect(AnyCursor(new Nothing), Control{});
   CHECK(rows.fields.size() == 4);
+}
+
+TEST_CASE("a follower without digests whose own token catches up between the passes has lost nothing") {
+  Attack x;
+  x.run(three);
+  x.acknowledge(3);
+  x.analytics.declare("trade_engine", "production");
+  x.right.after = [&](Proof& proof, Relation&) {
+    proof.ids.reset();
+    proof.snapshot = Epoch{x.clock.now() <= Millis{30'500} ? 2u : 3u, 0};  // behind at the deadline, there at the second pass
+  };
+  const Outcome o = x.run_check();
+  INFO(o.message);
+  CHECK(o.status != Status::fail);
+}
+
+TEST_CASE("a follower's own token proves nothing unless it says which stream it counts") {
+  Attack x;
+  x.run({{1, "EUR", 500}, {2, "EUR", 100}, {3, "EUR", -100}});
+  x.remove([](std::uint64_t id) { return id >> 8 > 1; });
+  x.right.after = [](Proof& proof, Relation&) { proof.ids.reset(), proof.snapshot = Epoch{99, 0}; };
+  const Outcome o = x.run_check();
+  INFO(o.message);
+  CHECK(o.status != Status::pass);
 }

@@ -74,7 +74,11 @@ class Column {
       if (needed > scale_ && !widen(needed))
         throw Failure(Reason::overflow, "one column holds decimals that need more than 38 digits together: scale " + std::to_string(needed) + " is needed");
     }
-    const auto fitted = value.at_scale(scale_);
+    auto fitted = value.at_scale(scale_);
+    if (!fitted) {
+      narrow(value.shortest().scale);
+      fitted = value.at_scale(scale_);
+    }
     if (!fitted) throw Failure(Reason::overflow, "the decimal " + to_string(value) + " does not fit 38 digits at scale " + std::to_string(scale_));
     append_wide(fitted->unscaled);
   }
@@ -118,6 +122,15 @@ class Column {
     for (Int128& wide : wides_) wide *= factor;
     scale_ = static_cast<std::uint8_t>(scale);
     return true;
+  }
+
+  /// Lets go of trailing zeros that every value has, down to the scale `least`.
+  void narrow(int least) {
+    for (; scale_ > least; --scale_) {
+      for (const Int128 wide : wides_)
+        if (wide % 10 != 0) return;
+      for (Int128& wide : wides_) wide /= 10;
+    }
   }
 
   Type type_ = Type::int64;

@@ -97,10 +97,11 @@ constexpr std::optional<Decimal> parse_decimal(std::string_view text) {
   const bool negative = !text.empty() && text[0] == '-';
   if (!text.empty() && (text[0] == '-' || text[0] == '+')) text.remove_prefix(1);
   Decimal d;
-  bool point = false, digits = false;
+  bool point = false, digits = false;  // `digits`: since the beginning or the point
   for (char c : text) {
-    if (c == '.' && !point) {
+    if (c == '.' && !point && digits) {
       point = true;
+      digits = false;
       continue;
     }
     if (c < '0' || c > '9') return std::nullopt;

@@ -82,12 +82,16 @@ struct Value {
   constexpr Value() = default;
   constexpr Value(bool v) : type(Type::boolean), null(false), word(v) {}
   constexpr Value(int v) : Value(static_cast<std::int64_t>(v)) {}
+  constexpr Value(long long v) : Value(static_cast<std::int64_t>(v)) {}
+  constexpr Value(unsigned v) : Value(static_cast<std::uint64_t>(v)) {}
+  constexpr Value(unsigned long long v) : Value(static_cast<std::uint64_t>(v)) {}
   constexpr Value(std::int64_t v) : type(Type::int64), null(false), word(static_cast<std::uint64_t>(v)) {}
   constexpr Value(std::uint64_t v) : type(Type::uint64), null(false), word(v) {}
   constexpr Value(double v) : type(Type::float64), null(false), word(std::bit_cast<std::uint64_t>(v)) {}
   constexpr Value(const Decimal& v) : type(Type::decimal), null(false), scale(static_cast<std::uint8_t>(v.scale)), wide(v.unscaled) {}
   constexpr Value(std::string_view v) : type(Type::text), null(false), text(v) {}
   constexpr Value(const char* v) : Value(std::string_view(v)) {}
+  Value(const std::string& v) : Value(std::string_view(v)) {}
   constexpr Value(const Uuid& v) : type(Type::uuid), null(false), wide(static_cast<Int128>(to_wide(v))) {}
   constexpr Value(Timestamp v) : type(Type::timestamp_ns), null(false), word(static_cast<std::uint64_t>(v.ns)) {}
   constexpr Value(Date v) : type(Type::date), null(false), word(static_cast<std::uint64_t>(std::int64_t{v.days})) {}

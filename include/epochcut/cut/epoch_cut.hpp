@@ -115,10 +115,13 @@ class EpochCut {
       if (next.action == Step::Action::give_up) break;
       control.sleep(next.delay);
     }
-    // Acknowledgements are asked for BEFORE the last read: what they cover had to be visible to it, and what comes later says nothing of it.
+    // Acknowledgements are asked for BEFORE the last read, by the declared lag: what they cover must be visible to it, and what is acknowledged
+    // later says nothing of it.
     const std::optional<Acknowledged> acked = acknowledged(read.about, plan.relation, control);
+    if (acked && acked->sequence >= token_->epoch.sequence) control.sleep(policy.max_visibility_lag);
     observe(source, plan, at, /*last=*/true, control, read);
-    if (acked && acked->sequence >= token_->epoch.sequence)
+    const bool own_token = read.proof.snapshot && !read.proof.ids;  // then it is behind by its own word, whatever was acknowledged
+    if (acked && acked->sequence >= token_->epoch.sequence && !own_token)
       read.acknowledgement = acked->server == read.proof.server.name ? Acknowledgement::here : Acknowledgement::elsewhere;
     return read;
   }
@@ -216,6 +219,8 @@ class EpochCut {
     }
     take(source, plan, at, Form::plain, control, read);
     if (!read.proof.ids && read.proof.snapshot) {  // no digest, but a token of its own, read in the same snapshot
+      if (read.about.stream.empty())
+        throw Failure(Reason::configuration, read.about.relation + " has a token of its own but does not say which stream that counts, so it proves nothing; have its source say so");
       read.completeness = *read.proof.snapshot < token_->epoch ? Completeness::short_of : Completeness::proved;
       if (read.completeness == Completeness::proved) read.witness = Witness::snapshot;
       return;

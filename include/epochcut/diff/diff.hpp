@@ -57,12 +57,16 @@ class Side {
 
   void advance() {
     ++seen_;
-    const Relation before = one_row(block_, row_);
-    if (++row_ == block_.rows()) advance_block();
-    if (done_) return;
     std::strong_ordering order = std::strong_ordering::equal;
-    for (std::size_t i = 0; i < block_.fields.size() && order == 0; ++i)
-      if (block_.fields[i].role == Role::key) order = compare(before.fields[i].column[0], block_.fields[i].column[row_]);
+    if (row_ + 1 < block_.rows()) {
+      order = key_order(block_, row_, row_ + 1);
+      ++row_;
+    } else {
+      const Relation last = one_row(block_, row_);  // the block goes, and its last key is still to be compared
+      advance_block();
+      if (done_) return;
+      order = key_order(last, 0, row_);
+    }
     if (order < 0) return;
     throw Failure(Reason::unordered, std::string("the ") + name_ + " side " + (order == 0 ? "has two rows of one key: " : "is not in key order at key: ") +
                                          key_text() + (order == 0 ? "; group the query or name its whole key" : "; this is a fault of the source"));
@@ -76,6 +80,15 @@ class Side {
   }
 
  private:
+  /// The key of `before` at `a` against this block's at `b`.
+  std::strong_ordering key_order(const Relation& before, std::size_t a, std::size_t b) const {
+    for (std::size_t i = 0; i < block_.fields.size(); ++i) {
+      if (block_.fields[i].role != Role::key) continue;
+      if (const auto order = compare(before.fields[i].column[a], block_.fields[i].column[b]); order != 0) return order;
+    }
+    return std::strong_ordering::equal;
+  }
+
   static Relation one_row(const Relation& from, std::size_t row) {
     Relation copy;
     for (const Field& f : from.fields) {

@@ -3,6 +3,7 @@
 // Input may be cut anywhere. Bytes are not trusted: every length is checked, and nothing is rounded to fit.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <cstring>
@@ -268,6 +269,7 @@ class CopyBinaryDecoder {
     require(column, cell.size() >= 8);
     const int digits = load<std::int16_t>(cell.data()), weight = load<std::int16_t>(cell.data() + 2);
     const auto sign = load<std::uint16_t>(cell.data() + 4);
+    const int shown = load<std::uint16_t>(cell.data() + 6);
     if (sign == 0xC000) throw overflow(column, "NaN");
     if (sign == 0xD000 || sign == 0xF000) throw overflow(column, "infinity");
     require(column, (sign == 0 || sign == 0x4000) && digits >= 0 && cell.size() == 8 + 2 * static_cast<std::size_t>(digits));
@@ -291,13 +293,14 @@ class CopyBinaryDecoder {
       if (unscaled != 0 && __builtin_mul_overflow(unscaled, power_of_ten(shift), &unscaled)) throw too_wide();
       if (__builtin_add_overflow(unscaled, static_cast<Int128>(group / static_cast<int>(power_of_ten(trailing))), &unscaled)) throw too_wide();
     }
-    if (unscaled == 0) return {};
+    if (unscaled == 0) scale = 0;
     if (scale < 0) {
       if (-scale > decimal_scale_max || __builtin_mul_overflow(unscaled, power_of_ten(-scale), &unscaled)) throw too_wide();
       scale = 0;
     }
     if (scale > decimal_scale_max || unscaled >= power_of_ten(decimal_scale_max)) throw too_wide();
-    return {sign == 0 ? unscaled : -unscaled, scale};
+    const Decimal value{sign == 0 ? unscaled : -unscaled, scale};
+    return value.at_scale(std::max(scale, shown)).value_or(value);  // with the zeros that the ledger prints, as long as they fit
   }
 
   std::vector<CopyColumn> columns_;

@@ -67,14 +67,13 @@ constexpr Judgement contents(const Evidence& e) {
 }  // namespace judging
 
 constexpr Judgement judge(const Evidence& e) {
+  if (e.second_pass && !e.identical) return {Status::error, Reason::cut_violated, false};  // a true cut cannot heal
   const Judgement left = judging::completeness(e.left), right = judging::completeness(e.right);
   const Status fit = all_of(left.status, right.status);
   // Of two sides that are equally bad, the one that needs no second pass speaks: it is known already.
   const bool left_speaks = left.status == fit && (right.status != fit || !left.unconfirmed);
   Judgement verdict = fit == Status::pass ? judging::contents(e) : left_speaks ? left : right;
-  if (!verdict.unconfirmed || !e.second_pass) return verdict;
-  if (!e.identical) return {Status::error, Reason::cut_violated, false};  // a true cut cannot heal
-  verdict.unconfirmed = false;
+  verdict.unconfirmed = verdict.unconfirmed && !e.second_pass;
   return verdict;
 }
 

@@ -45,17 +45,21 @@ class ShadowGate {
     bool one_cut = !outcomes.empty();
     for (const Outcome& o : outcomes) {
       statuses.push_back(o.status);
-      one_cut = one_cut && o.epoch && o.epoch == outcomes.front().epoch && o.stream == outcomes.front().stream && !o.unsynchronised && same_window(o);
+      one_cut = one_cut && o.epoch && o.epoch == outcomes.front().epoch && o.stream == outcomes.front().stream && o.generation == outcomes.front().generation && !o.unsynchronised && same_window(o);
       if (o.status == Status::fail && !o.unsynchronised) return reject(o);
     }
     for (const std::string& kind : seen) note(kind);
-    if (!one_cut || all_of(statuses) != Status::pass) {
+    if (!one_cut || all_of(statuses) != Status::pass || (first_ && ids_of(outcomes) != checks_)) {
       ++not_counted_;
       return decision_ = Decision::not_yet;
     }
     const Epoch epoch = *outcomes.front().epoch;
     if (last_ && epoch <= *last_) return decision_ = decide();  // a quiet window shows nothing new
-    if (!first_) first_ = epoch, first_at_ = now, stream_ = outcomes.front().stream, generation_ = outcomes.front().generation;
+    if (!first_) {
+      const Outcome& o = outcomes.front();
+      first_ = epoch, first_at_ = now;
+      stream_ = o.stream, authority_ = o.authority, generation_ = o.generation, checks_ = ids_of(outcomes);
+    }
     last_ = epoch, last_at_ = now;
     ++cuts_;
     return decision_ = decide();
@@ -84,8 +88,15 @@ class ShadowGate {
   }
 
  private:
-  /// Passes of two streams, or of two generations of production, don't add up: what was proved of one says nothing of the other.
-  bool same_window(const Outcome& o) const { return !first_ || (o.stream == stream_ && o.generation == generation_); }
+  /// Passes of two streams, authorities or generations of production don't add up: what was proved of one says nothing of the other.
+  bool same_window(const Outcome& o) const { return !first_ || (o.stream == stream_ && o.authority == authority_ && o.generation == generation_); }
+
+  /// Nor do passes of different checks.
+  static std::vector<std::string> ids_of(std::span<const Outcome> outcomes) {
+    std::vector<std::string> ids;
+    for (const Outcome& o : outcomes) ids.push_back(o.id);
+    return ids;
+  }
 
   Decision reject(const Outcome& o) {
     rejected_by_ = o.id + ": " + std::string(to_string(o.reason)) + ": " + o.message;
@@ -110,8 +121,9 @@ class ShadowGate {
   int cuts_ = 0, not_counted_ = 0;
   std::optional<Epoch> first_, last_;
   Millis first_at_{0}, last_at_{0};
-  std::string stream_;
+  std::string stream_, authority_;
   std::uint64_t generation_ = 0;
+  std::vector<std::string> checks_;
   std::vector<std::string> seen_;
   std::string rejected_by_;
 };
