@@ -132,7 +132,7 @@ if [ "$mode" = quick ]; then
 else
   run_tests all "$build"
   say "configuring $build-asan"
-  configure "$build-asan" -DCMAKE_BUILD_TYPE=Release "$flags" -DEPOCHCUT_SANITIZE=ON
+  configure "$build-asan" -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS_RELEASE=-O0 -DEPOCHCUT_SANITIZE=ON
   say "building the unit tests with sanitizers"
   cmake --build "$build-asan" -j "$jobs" --target unit_tests || fail 1 "the unit tests do not build with sanitizers."
   say "unit tests with sanitizers"

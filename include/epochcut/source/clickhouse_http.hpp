@@ -232,6 +232,8 @@ class Exchange {
     if (body_given_) body_.clear();
     while (!done_ && (body_.empty() || status_ != 200)) wait(control);
     if (status_ != 200) throw status_failure();
+    if (!framed_)  // before a byte of it is decoded
+      throw failure(Reason::incomplete, "the answer has neither a length nor chunks, so nobody can tell whether it is whole; ask without the proxy between").poison();
     body_given_ = true;
     return body_;
   }
@@ -291,8 +293,6 @@ class Exchange {
     running_ = false;
     done_ = true;
     if (code != CURLE_OK) throw curl_failure(code);
-    if (status_ == 200 && !framed_)
-      throw failure(Reason::incomplete, "the answer has neither a length nor chunks, so nobody can tell whether it is whole; ask without the proxy between").poison();
   }
 
   Failure failure(Reason reason, const std::string& why) const {
