@@ -10,12 +10,16 @@
 
 #include <epochcut/epochcut.hpp>
 #include <epochcut/format.hpp>
+
+#include "exchange/embedded.hpp"
+
+#ifdef EPOCHCUT_DEMO_SERVERS  // libpq and libcurl are there
 #include <epochcut/source/clickhouse.hpp>
 #include <epochcut/source/postgres.hpp>
 
 #include "exchange/corruption.hpp"
-#include "exchange/embedded.hpp"
 #include "exchange/running_pair.hpp"
+#endif
 
 using namespace epochcut;
 
@@ -62,12 +66,14 @@ struct Checks {
   Query sums_by_kind = events("transactions").by("account", "kind", "currency").sum("amount").count();
 
   Invariant naive{"transactions-balance", {at_rest(ledger), balances}, {at_rest(analytics), transactions}};
-  std::vector<Invariant> at_cut{
-      {"transactions-balance-live", {ledger, balances}, {analytics, transactions}},
-      // A position that never closed anything has earned nothing, and has no transaction that says so.
-      {"position-realized-pnls-balance-live", {analytics, realized_by_position}, {analytics, realized_by_transaction}, {{.column = "pnl", .absent_is_zero = true}}},
-      {"shadow-positions", {analytics, whole_positions}, {shadow, whole_positions}},
-      {"shadow-transactions", {analytics, sums_by_kind}, {shadow, sums_by_kind}}};
+  std::vector<Invariant> at_cut{{"transactions-balance-live", {ledger, balances}, {analytics, transactions}},
+                                // A position that never closed anything has earned nothing, and has no transaction that says so.
+                                {"position-realized-pnls-balance-live",
+                                 {analytics, realized_by_position},
+                                 {analytics, realized_by_transaction},
+                                 {{.column = "pnl", .absent_is_zero = true}}},
+                                {"shadow-positions", {analytics, whole_positions}, {shadow, whole_positions}},
+                                {"shadow-transactions", {analytics, sums_by_kind}, {shadow, sums_by_kind}}};
 };
 
 std::string brief(const Outcome& o) {
@@ -95,7 +101,8 @@ int show(Ledger& ledger, Analytics& analytics, Analytics& shadow, const Options&
   Tally tally;
   Decision decision = Decision::not_yet;
   fmt::print("\n{:>5}  {:>10}  {:>9}  {:<14} | {:<12} {:<12} {:<12} {:<12} {:>6}  {}\n", "", "", "", "naive", "at a cut:", "", "shadow's", "shadow's", "", "");
-  fmt::print("{:>5}  {:>10}  {:>9}  {:<14} | {:<12} {:<12} {:<12} {:<12} {:>6}  {}\n", "run", "sequence", "events/s", "two queries", "balances", "positions", "positions", "transactions", "ms", "gate");
+  fmt::print("{:>5}  {:>10}  {:>9}  {:<14} | {:<12} {:<12} {:<12} {:<12} {:>6}  {}\n", "run", "sequence", "events/s", "two queries", "balances", "positions",
+             "positions", "transactions", "ms", "gate");
   std::uint64_t before = 0;
   const Millis start = clock.now();
   for (int run = 1; run <= options.seconds; ++run) {
@@ -110,8 +117,9 @@ int show(Ledger& ledger, Analytics& analytics, Analytics& shadow, const Options&
     tally.cut_alarms += all == Status::fail;
     decision = gate.add(std::span<const Outcome>(outcomes).subspan(2), clock.now());
     const std::uint64_t sequence = outcomes[0].epoch ? outcomes[0].epoch->sequence : before;
-    fmt::print("{:>2}/{:<2}  {:>10}  {:>9}  {:<14} | {:<12} {:<12} {:<12} {:<12} {:>6}  {}\n", run, options.seconds, sequence, before == 0 ? 0 : sequence - before, brief(naive),
-               brief(outcomes[0]), brief(outcomes[1]), brief(outcomes[2]), brief(outcomes[3]), outcomes.back().took.count(), decision);
+    fmt::print("{:>2}/{:<2}  {:>10}  {:>9}  {:<14} | {:<12} {:<12} {:<12} {:<12} {:>6}  {}\n", run, options.seconds, sequence,
+               before == 0 ? 0 : sequence - before, brief(naive), brief(outcomes[0]), brief(outcomes[1]), brief(outcomes[2]), brief(outcomes[3]),
+               outcomes.back().took.count(), decision);
     for (const Outcome& o : outcomes) {
       if (o.status != Status::pass) fmt::print("       {}\n", first_line(o));
       if (options.json) fmt::print("{:j}\n", o);
@@ -145,13 +153,16 @@ int show(Ledger& ledger, Analytics& analytics, Analytics& shadow, const Options&
   caught ? fmt::print("corruption caught after {:.1f} s\n", caught_after) : fmt::print("corruption NOT caught\n");
   fmt::print("gate: {}\n", decision);
   // Of 30 cuts two may go without an answer (an error, never a wrong answer), as on any machine that is busy with something else.
-  const bool came_true = tally.naive_alarms >= 1 && tally.cut_alarms == 0 && tally.cut_passes >= tally.runs - tally.runs / 15 && caught && decision == Decision::go;
+  const bool came_true =
+      tally.naive_alarms >= 1 && tally.cut_alarms == 0 && tally.cut_passes >= tally.runs - tally.runs / 15 && caught && decision == Decision::go;
   return came_true ? 0 : 1;
 }
 
+#ifdef EPOCHCUT_DEMO_SERVERS
 std::string setting(const char* name) {
   const char* value = std::getenv(name);
-  if (value == nullptr || *value == 0) throw Failure(Reason::configuration, std::string(name) + " is not set; run sh examples/demo.sh, which starts servers and sets it");
+  if (value == nullptr || *value == 0)
+    throw Failure(Reason::configuration, std::string(name) + " is not set; run sh examples/demo.sh, which starts servers and sets it");
   return value;
 }
 
@@ -184,6 +195,9 @@ int show_servers(const Options& options) {
   if (!engines.error().empty()) return fmt::print("the exchange stopped by itself: {}\n", engines.error()), 1;
   return result;
 }
+#else
+int show_servers(const Options&) { throw Failure(Reason::configuration, "this demo was built without libpq and libcurl; install them, or use --embedded"); }
+#endif
 
 int show_embedded(const Options& options) {
   exchange::EmbeddedExchange exchange({.stream = {.seed = options.seed}});
@@ -197,16 +211,22 @@ int main(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
     const std::string_view arg = argv[i];
     if (arg == "--help" || arg == "-h") return std::fwrite(help.data(), 1, help.size(), stdout), 0;
-    if (arg == "--embedded") options.embedded = true;
-    else if (arg == "--json") options.json = true;
+    if (arg == "--embedded")
+      options.embedded = true;
+    else if (arg == "--json")
+      options.json = true;
     else if ((arg == "--seconds" || arg == "--seed" || arg == "--rate") && i + 1 < argc) {
       const auto number = parse_decimal(argv[++i]);
       if (!number || number->scale != 0 || number->unscaled < (arg == "--seconds" ? 5 : 0) || number->unscaled > 86'400)
         return fmt::print(stderr, "demo: {} takes a whole number, from {} to 86400\n", arg, arg == "--seconds" ? 5 : 0), 2;
-      if (arg == "--seconds") options.seconds = static_cast<int>(number->unscaled);
-      else if (arg == "--rate") options.rate = static_cast<int>(number->unscaled);
-      else options.seed = static_cast<std::uint64_t>(number->unscaled);
-    } else return fmt::print(stderr, "demo: I don't know \"{}\"; see demo --help\n", arg), 2;
+      if (arg == "--seconds")
+        options.seconds = static_cast<int>(number->unscaled);
+      else if (arg == "--rate")
+        options.rate = static_cast<int>(number->unscaled);
+      else
+        options.seed = static_cast<std::uint64_t>(number->unscaled);
+    } else
+      return fmt::print(stderr, "demo: I don't know \"{}\"; see demo --help\n", arg), 2;
   }
   try {
     return options.embedded ? show_embedded(options) : show_servers(options);

@@ -38,23 +38,16 @@ done
 
 # shellcheck source=examples/setup.sh disable=SC1091
 . "$repository/examples/setup.sh"
-if [ "$embedded" = yes ]; then wanted=build; else wanted=all; fi
+if [ "$embedded" = yes ]; then wanted=embedded; else wanted=all; fi
 epochcut_install "$wanted" || exit 3
 
 printf 'building ...\n'
 log=$(mktemp) || exit 3
-set -- --build-arguments-end "$@"
-if [ ! -f "$build/CMakeCache.txt" ] && command -v ninja >/dev/null; then set -- -G Ninja "$@"; fi
-if command -v ccache >/dev/null; then set -- -DCMAKE_CXX_COMPILER_LAUNCHER=ccache "$@"; fi
-arguments=
-while [ "$1" != --build-arguments-end ]; do
-  arguments="$arguments $1"
-  shift
-done
-shift
-# shellcheck disable=SC2086 # several arguments, none with a space
-if ! cmake -S "$repository" -B "$build" -DCMAKE_BUILD_TYPE=Release -DEPOCHCUT_BUILD_TESTS=OFF $arguments >"$log" 2>&1 ||
-  ! cmake --build "$build" -j 2 --target demo >>"$log" 2>&1; then
+generator='' launcher=''
+if [ ! -f "$build/CMakeCache.txt" ] && command -v ninja >/dev/null; then generator=Ninja; fi
+if command -v ccache >/dev/null; then launcher=ccache; fi
+if ! cmake -S "$repository" -B "$build" ${generator:+-G "$generator"} -DCMAKE_BUILD_TYPE=Release -DEPOCHCUT_BUILD_TESTS=OFF \
+  -DCMAKE_CXX_COMPILER_LAUNCHER="$launcher" >"$log" 2>&1 || ! cmake --build "$build" -j 2 --target demo >>"$log" 2>&1; then
   tail -n 40 "$log" >&2
   rm -f "$log"
   printf 'demo.sh: it does not build; the compiler says why above.\n' >&2

@@ -1,12 +1,13 @@
 #!/bin/sh
 # Installs what epochcut's demo and tests need, and only what is missing, from Debian's own packages.
 #
-#   sh examples/setup.sh [build|servers|all]       run: exits 0, or 3 if something is missing and can't be installed
+#   sh examples/setup.sh [embedded|build|servers|all]   run: exits 0, or 3 if something is missing and can't be installed
 #   . examples/setup.sh && epochcut_install build   sourced: the function returns the same codes
 #
-# `build` compiles and tests without any server, which is all that an embedded demo needs.
+# `embedded` is all that the demo in memory needs; `build` compiles everything and tests what needs no server.
 # EPOCHCUT_SKIP_INSTALL=1 trusts that everything is there already, for systems without Debian's packages.
 
+epochcut_embedded_packages='g++ cmake libfmt-dev'
 epochcut_build_packages='g++ cmake libpq-dev libcurl4-openssl-dev libfmt-dev catch2 libbenchmark-dev'
 epochcut_server_packages='postgresql-15 clickhouse-server clickhouse-client curl'
 # A build works without these, only slower, so their absence alone never stops anyone.
@@ -44,14 +45,15 @@ epochcut_install_as_root='
   exit 1
 '
 
-# epochcut_install [build|servers|all]
+# epochcut_install [embedded|build|servers|all]
 epochcut_install() {
   case ${1:-all} in
+    embedded) epochcut_needed=$epochcut_embedded_packages epochcut_wished=$epochcut_optional_packages ;;
     build) epochcut_needed=$epochcut_build_packages epochcut_wished=$epochcut_optional_packages ;;
     servers) epochcut_needed=$epochcut_server_packages epochcut_wished= ;;
     all) epochcut_needed="$epochcut_build_packages $epochcut_server_packages" epochcut_wished=$epochcut_optional_packages ;;
     *)
-      epochcut_setup_say "unknown list '$1'; it takes build, servers or all."
+      epochcut_setup_say "unknown list '$1'; it takes embedded, build, servers or all."
       return 2
       ;;
   esac

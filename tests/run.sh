@@ -131,6 +131,8 @@ if [ "$mode" = quick ]; then
   run_tests all "$build" -LE soak
 else
   run_tests all "$build"
+  say "the soak, per write path"
+  sed -n '/^seed [0-9]/,/^===/{/^===/!p;}' "$build/Testing/Temporary/LastTest.log"
   say "configuring $build-asan"
   configure "$build-asan" -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS_RELEASE=-O0 -DEPOCHCUT_SANITIZE=ON
   say "building the unit tests with sanitizers"

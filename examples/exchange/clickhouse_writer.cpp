@@ -76,8 +76,7 @@ std::string ClickhouseWriter::post(std::string_view sql, std::string_view data) 
   curl_easy_setopt(curl_, CURLOPT_WRITEDATA, &answer);
   const CURLcode code = curl_easy_perform(curl_);
   curl_slist_free_all(headers);
-  if (code != CURLE_OK)
-    throw Failure(Reason::connection, "ClickHouse: " + std::string(curl_easy_strerror(code))).at(where_).poison();
+  if (code != CURLE_OK) throw Failure(Reason::connection, "ClickHouse: " + std::string(curl_easy_strerror(code))).at(where_).poison();
   long status = 0;
   curl_easy_getinfo(curl_, CURLINFO_RESPONSE_CODE, &status);
   if (status != 200) {
@@ -100,8 +99,7 @@ void ClickhouseWriter::insert(const std::string& table, std::string_view rows) {
   if (rows.empty()) return;
   const std::string sql = "INSERT INTO " + table + " FORMAT TabSeparated";
   const std::string answer = post(sql, rows);
-  if (!answer.empty())
-    throw Failure(Reason::unknown, "ClickHouse: " + answer.substr(0, answer.find('\n'))).code(error_code(answer)).statement(sql).at(where_);
+  if (!answer.empty()) throw Failure(Reason::unknown, "ClickHouse: " + answer.substr(0, answer.find('\n'))).code(error_code(answer)).statement(sql).at(where_);
 }
 
 const std::string& ClickhouseWriter::server_name() {

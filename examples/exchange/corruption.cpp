@@ -28,8 +28,10 @@ using Fields = std::vector<std::string>;
 Fields split(std::string_view row) {
   Fields fields(1);
   for (char c : row.substr(0, row.find('\n')))
-    if (c == '\t') fields.emplace_back();
-    else fields.back() += c;
+    if (c == '\t')
+      fields.emplace_back();
+    else
+      fields.back() += c;
   return fields;
 }
 
@@ -86,8 +88,8 @@ std::uint64_t Corruptor::pick(const std::string& relation, std::uint64_t sequenc
   bool known = kind.empty();
   for (std::string_view name : transaction_kind_names) known |= kind == name;
   if (!known) throw Failure(Reason::configuration, "there is no kind \"" + kind + "\" of transactions");
-  const std::string id = server_.query("SELECT max(event_id) FROM " + table(relation) + " WHERE leg != " + std::to_string(unused_leg) +
-                                       " AND event_id < " + std::to_string(event_id_of(sequence + 1, 0)) + (kind.empty() ? "" : " AND kind = '" + kind + "'"));
+  const std::string id = server_.query("SELECT max(event_id) FROM " + table(relation) + " WHERE leg != " + std::to_string(unused_leg) + " AND event_id < " +
+                                       std::to_string(event_id_of(sequence + 1, 0)) + (kind.empty() ? "" : " AND kind = '" + kind + "'"));
   if (id == "0\n") throw Failure(Reason::not_found, table(relation) + " has no such row up to sequence " + std::to_string(sequence));
   return std::stoull(id);
 }
@@ -110,8 +112,8 @@ Corruption Corruptor::plant(Fault fault, const std::string& relation, std::uint6
   switch (fault) {
     case Fault::change_amount:
       c.after = plus(amount, delta);
-      mutate(relation, "UPDATE " + columns.amount_name + " = " + columns.amount_name + " + toDecimal64('" + plus("0", delta) + "', 8) WHERE event_id = " +
-                           std::to_string(event_id));
+      mutate(relation, "UPDATE " + columns.amount_name + " = " + columns.amount_name + " + toDecimal64('" + plus("0", delta) +
+                           "', 8) WHERE event_id = " + std::to_string(event_id));
       break;
     case Fault::delete_row:
       c.after.clear();
@@ -123,9 +125,7 @@ Corruption Corruptor::plant(Fault fault, const std::string& relation, std::uint6
       fields[0] = std::to_string(c.event_id), fields[2] = std::to_string(unused_leg);
       server_.insert(table(relation), join(fields));
       break;
-    case Fault::duplicate_row:
-      server_.insert(table(relation), c.row);
-      break;
+    case Fault::duplicate_row: server_.insert(table(relation), c.row); break;
     case Fault::conflicting_row:
       c.after = amount = plus(amount, delta);
       server_.insert(table(relation), join(fields));
@@ -178,7 +178,8 @@ std::string change_balance(const std::string& postgres, const Layout& layout, co
   PostgresWriter ledger(postgres);
   const std::string balances = layout.schema + ".balances";
   const auto changed = ledger.execute("UPDATE " + balances + " SET amount = amount + $1::numeric WHERE (account, currency) = (SELECT account, currency FROM " +
-                                          balances + " ORDER BY account, currency LIMIT 1) RETURNING account || ' ' || currency", {plus("0", delta)});
+                                          balances + " ORDER BY account, currency LIMIT 1) RETURNING account || ' ' || currency",
+                                      {plus("0", delta)});
   if (changed.rows() != 1) throw Failure(Reason::not_found, balances + " is empty");
   return std::string(changed(0, 0));
 }

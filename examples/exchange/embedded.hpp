@@ -17,9 +17,9 @@ namespace exchange {
 
 struct EmbeddedOptions {
   ExecutionStream stream{};
-  std::uint64_t batch = 20;                       ///< executions in one commit
-  std::chrono::milliseconds period{40};           ///< between two commits
-  std::uint64_t visibility_lag_ms = 300;          ///< the latest that a row becomes visible
+  std::uint64_t batch = 20;               ///< executions in one commit
+  std::chrono::milliseconds period{40};   ///< between two commits
+  std::uint64_t visibility_lag_ms = 300;  ///< the latest that a row becomes visible
 };
 
 class EmbeddedExchange {

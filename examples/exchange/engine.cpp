@@ -29,14 +29,14 @@ void create_tables(const EngineOptions& options) {
 std::uint64_t depose(const EngineOptions& options) {
   options.layout.validate();
   PostgresWriter ledger(options.postgres);
-  const auto raised = ledger.execute("UPDATE " + options.layout.schema + ".resume_tokens SET generation = generation + 1 " +
-                                     "WHERE stream = $1 AND authority = $2 RETURNING generation", {stream_name, options.layout.authority});
+  const auto raised = ledger.execute(
+      "UPDATE " + options.layout.schema + ".resume_tokens SET generation = generation + 1 " + "WHERE stream = $1 AND authority = $2 RETURNING generation",
+      {stream_name, options.layout.authority});
   if (raised.rows() != 1) throw Failure(Reason::missing_token, "there is no token of authority " + options.layout.authority + "; create the tables first");
   return number(raised(0, 0));
 }
 
-Engine::Engine(EngineOptions options)
-    : options_((options.layout.validate(), std::move(options))), ledger_(options_.postgres), analytics_(options_.clickhouse) {
+Engine::Engine(EngineOptions options) : options_((options.layout.validate(), std::move(options))), ledger_(options_.postgres), analytics_(options_.clickhouse) {
   if (options_.batch == 0) throw Failure(Reason::configuration, "a batch must be of at least one execution");
   resume();
   if (options_.write_path == WritePath::issued)
@@ -137,16 +137,18 @@ void Engine::commit_ledger(std::uint64_t previous, const std::string& transactio
   const std::string& authority = options_.layout.authority;
   ledger_.execute("BEGIN");
   // The fence. First, so that a second writer waits for this row and then leaves, before it has touched anything else.
-  const auto fenced = ledger_.prepared("fence", "UPDATE " + table("resume_tokens") + " SET sequence = $1, latest_execution_ns = $2 " +
-                                                    "WHERE stream = $3 AND authority = $4 AND generation = $5 AND sequence = $6",
-                                       {std::to_string(books().sequence), std::to_string(books().execution_ns), stream_name, authority,
-                                        std::to_string(generation_), std::to_string(previous)});
+  const auto fenced = ledger_.prepared(
+      "fence",
+      "UPDATE " + table("resume_tokens") + " SET sequence = $1, latest_execution_ns = $2 " +
+          "WHERE stream = $3 AND authority = $4 AND generation = $5 AND sequence = $6",
+      {std::to_string(books().sequence), std::to_string(books().execution_ns), stream_name, authority, std::to_string(generation_), std::to_string(previous)});
   if (fenced.affected() != 1) {
     ledger_.execute("ROLLBACK");
     const auto now = ledger_.execute("SELECT generation FROM " + table("resume_tokens") + " WHERE stream = $1 AND authority = $2", {stream_name, authority});
     const bool deposed = now.rows() != 1 || number(now(0, 0)) != generation_;
     throw Fenced("another writer holds the token of authority " + authority + ": this one expected generation " + std::to_string(generation_) +
-                     " at sequence " + std::to_string(previous), deposed);
+                     " at sequence " + std::to_string(previous),
+                 deposed);
   }
   ledger_.copy("COPY " + table("transactions") + " FROM STDIN", transactions);
   std::string accounts = "{", currencies = "{", amounts = "{";
@@ -156,13 +158,15 @@ void Engine::commit_ledger(std::uint64_t previous, const std::string& transactio
     (currencies += comma) += currency_name(change.currency);
     amounts += comma, text::append_money(amounts, change.amount);
   }
-  ledger_.prepared("balances", "INSERT INTO " + table("balances") + " AS b SELECT * FROM unnest($1::text[], $2::text[], $3::numeric[]) " +
-                                   "ON CONFLICT (account, currency) DO UPDATE SET amount = b.amount + excluded.amount",
+  ledger_.prepared("balances",
+                   "INSERT INTO " + table("balances") + " AS b SELECT * FROM unnest($1::text[], $2::text[], $3::numeric[]) " +
+                       "ON CONFLICT (account, currency) DO UPDATE SET amount = b.amount + excluded.amount",
                    {accounts + "}", currencies + "}", amounts + "}"});
   for (const auto& [relation, digest] : {std::pair{"positions", &books().positions}, std::pair{"transactions", &books().transactions}})
-    ledger_.prepared("digest", "UPDATE " + table("resume_token_digests") + " SET row_count = $1, sum_low = $2, sum_high = $3, " +
-                                   "acked_sequence = greatest(acked_sequence, $4), acked_by = CASE WHEN $4 = 0 THEN acked_by ELSE $5 END " +
-                                   "WHERE stream = $6 AND authority = $7 AND relation = $8",
+    ledger_.prepared("digest",
+                     "UPDATE " + table("resume_token_digests") + " SET row_count = $1, sum_low = $2, sum_high = $3, " +
+                         "acked_sequence = greatest(acked_sequence, $4), acked_by = CASE WHEN $4 = 0 THEN acked_by ELSE $5 END " +
+                         "WHERE stream = $6 AND authority = $7 AND relation = $8",
                      {std::to_string(digest->count), std::to_string(digest->sum_low), std::to_string(digest->sum_high),
                       pool_ ? "0" : std::to_string(books().sequence), pool_ ? "" : analytics_.server_name(), stream_name, authority, relation});
   if (options_.crash_at == CrashPoint::commit_sent && books().sequence >= options_.crash_from) ledger_.send_commit();
@@ -172,8 +176,9 @@ void Engine::commit_ledger(std::uint64_t previous, const std::string& transactio
 
 void Engine::store_acknowledged(PostgresWriter& ledger, const std::string& relation, std::uint64_t sequence, const std::string& server) {
   // One row per statement: two rows locked here in the other order than commit_ledger does would be a deadlock.
-  ledger.prepared("acknowledged", "UPDATE " + table("resume_token_digests") + " SET acked_sequence = greatest(acked_sequence, $1), acked_by = $2 " +
-                                      "WHERE stream = $3 AND authority = $4 AND relation = $5",
+  ledger.prepared("acknowledged",
+                  "UPDATE " + table("resume_token_digests") + " SET acked_sequence = greatest(acked_sequence, $1), acked_by = $2 " +
+                      "WHERE stream = $3 AND authority = $4 AND relation = $5",
                   {std::to_string(sequence), server, stream_name, options_.layout.authority, relation});
 }
 

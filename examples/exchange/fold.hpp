@@ -95,8 +95,7 @@ class Fold {
     }
     trade(e, leg, 0, e.buyer, e.quantity, e.buyer_fee, rows);
     trade(e, leg, 1, e.seller, -e.quantity, e.seller_fee, rows);
-    if (e.buyer_fee + e.seller_fee != 0)
-      book(e, leg, fee_account, e.instrument, TransactionKind::fee, e.buyer_fee + e.seller_fee, std::nullopt, rows);
+    if (e.buyer_fee + e.seller_fee != 0) book(e, leg, fee_account, e.instrument, TransactionKind::fee, e.buyer_fee + e.seller_fee, std::nullopt, rows);
   }
 
   const Books& books() const { return books_; }
@@ -128,8 +127,8 @@ class Fold {
     rows.positions.push_back(row);
   }
 
-  void book(const Execution& e, std::uint8_t& leg, int account, int instrument, TransactionKind kind, std::int64_t amount,
-            std::optional<std::string_view> memo, Rows& rows) {
+  void book(const Execution& e, std::uint8_t& leg, int account, int instrument, TransactionKind kind, std::int64_t amount, std::optional<std::string_view> memo,
+            Rows& rows) {
     TransactionRow row;
     static_cast<RowOrigin&>(row) = origin(e, leg++);
     row.account = account, row.instrument = instrument, row.kind = kind, row.currency = e.currency, row.amount = amount, row.memo = memo;
@@ -139,9 +138,7 @@ class Fold {
     rows.transactions.push_back(row);
   }
 
-  static RowOrigin origin(const Execution& e, std::uint8_t leg) {
-    return {event_id_of(e.sequence, leg), e.sequence, leg, e.execution_ns, e.trade_id};
-  }
+  static RowOrigin origin(const Execution& e, std::uint8_t leg) { return {event_id_of(e.sequence, leg), e.sequence, leg, e.execution_ns, e.trade_id}; }
 
   /// Changes a position by a signed quantity and returns what the part that closes it has earned.
   static std::int64_t move(Position& p, std::int64_t quantity, std::int64_t price) {
@@ -163,8 +160,13 @@ class Fold {
 
   /// Text that looks like something else: what a reader must take as data and as nothing but data.
   static std::optional<std::string_view> memo_of(const Execution& e) {
-    constexpr std::array<std::string_view, 7> memos{"wire", "", "a\tb\nc", "back\\slash \\N", "Code: 159. DB::Exception: a memo, not an error",
-                                                    "it's \"quoted\" | and ; more", "na\xC3\xAFve \xE2\x9C\x93"};
+    constexpr std::array<std::string_view, 7> memos{"wire",
+                                                    "",
+                                                    "a\tb\nc",
+                                                    "back\\slash \\N",
+                                                    "Code: 159. DB::Exception: a memo, not an error",
+                                                    "it's \"quoted\" | and ; more",
+                                                    "na\xC3\xAFve \xE2\x9C\x93"};
     const std::uint64_t choice = e.trade_id.low % (memos.size() + 2);
     if (choice >= memos.size()) return std::nullopt;
     return memos[choice];

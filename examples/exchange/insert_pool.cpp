@@ -77,9 +77,12 @@ void InsertPool::write(unsigned seed) {
       } catch (const std::exception&) {  // down, restarting, too many parts: it has to arrive all the same
       }
       lock.lock();
-      if (sent) acknowledge(job.insert, name);
-      else if (closing_) break;  // the next engine sends it again: it was never acknowledged
-      else changed_.wait_for(lock, milliseconds(100), [&] { return abandoned_; });
+      if (sent)
+        acknowledge(job.insert, name);
+      else if (closing_)
+        break;  // the next engine sends it again: it was never acknowledged
+      else
+        changed_.wait_for(lock, milliseconds(100), [&] { return abandoned_; });
     }
     --sending_;
     changed_.notify_all();
@@ -116,9 +119,12 @@ void InsertPool::tell() {
     } catch (const std::exception&) {
     }
     lock.lock();
-    if (told) watermarks_[relation].told = sequence;
-    else if (closing_) return;
-    else changed_.wait_for(lock, milliseconds(100), [&] { return abandoned_; });
+    if (told)
+      watermarks_[relation].told = sequence;
+    else if (closing_)
+      return;
+    else
+      changed_.wait_for(lock, milliseconds(100), [&] { return abandoned_; });
     changed_.notify_all();
   }
 }

@@ -110,13 +110,27 @@ Arguments parse(int argc, char** argv) {
   const auto small = [](int& target) { return [&target](const std::string& o, const std::string& v) { target = number_of<int>(o, v, 1e6); }; };
   const auto real = [](double& target) { return [&target](const std::string& o, const std::string& v) { target = number_of<double>(o, v, 1e9); }; };
   const std::map<std::string, std::function<void(const std::string&, const std::string&)>> options{
-      {"--postgres", text(e.postgres)},          {"--clickhouse", text(e.clickhouse)},       {"--authority", text(authority)},
-      {"--schema", text(schema)},                {"--database", text(database)},             {"--partitions", small(e.layout.partitions)},
-      {"--seed", count(e.stream.seed)},          {"--tie-every", count(e.stream.tie_every)}, {"--batch", count(e.batch)},
-      {"--rate", real(e.rate)},                  {"--writers", small(e.inserts.writers)},    {"--lag-ms", small(e.inserts.lag_ms)},
-      {"--jitter-ms", small(e.inserts.jitter_ms_max)}, {"--generation", count(e.generation)}, {"--duration", real(a.duration_s)},
-      {"--stop-at", count(a.stop_at)},           {"--crash-from", count(e.crash_from)},      {"--fault", text(a.fault)},
-      {"--relation", text(a.relation)},          {"--event-id", count(a.event_id)},          {"--kind", text(a.kind)},
+      {"--postgres", text(e.postgres)},
+      {"--clickhouse", text(e.clickhouse)},
+      {"--authority", text(authority)},
+      {"--schema", text(schema)},
+      {"--database", text(database)},
+      {"--partitions", small(e.layout.partitions)},
+      {"--seed", count(e.stream.seed)},
+      {"--tie-every", count(e.stream.tie_every)},
+      {"--batch", count(e.batch)},
+      {"--rate", real(e.rate)},
+      {"--writers", small(e.inserts.writers)},
+      {"--lag-ms", small(e.inserts.lag_ms)},
+      {"--jitter-ms", small(e.inserts.jitter_ms_max)},
+      {"--generation", count(e.generation)},
+      {"--duration", real(a.duration_s)},
+      {"--stop-at", count(a.stop_at)},
+      {"--crash-from", count(e.crash_from)},
+      {"--fault", text(a.fault)},
+      {"--relation", text(a.relation)},
+      {"--event-id", count(a.event_id)},
+      {"--kind", text(a.kind)},
       {"--delta", text(a.delta)},
       {"--crash-at", [&](const std::string&, const std::string& v) { e.crash_at = crash_point_of(v); }},
   };
@@ -154,7 +168,8 @@ int run(const Arguments& a) {
   while (stop_signal == 0 && engine.books().sequence < a.stop_at && (a.duration_s == 0 || elapsed() < a.duration_s)) engine.step(a.stop_at);
   const bool drained = engine.drain();
   const auto executions = static_cast<double>(engine.books().sequence - first);
-  std::printf("%s: stopped at sequence %" PRIu64 ", %.0f executions a second\n", a.engine.layout.authority.c_str(), engine.books().sequence, executions / elapsed());
+  std::printf("%s: stopped at sequence %" PRIu64 ", %.0f executions a second\n", a.engine.layout.authority.c_str(), engine.books().sequence,
+              executions / elapsed());
   if (!drained) std::fputs("exchange: ClickHouse has not acknowledged everything; the next run sends it again\n", stderr);
   return drained ? 0 : 1;
 }
@@ -164,9 +179,10 @@ int status(const Arguments& a) {
   layout.validate();
   PostgresWriter ledger(a.engine.postgres);
   ClickhouseWriter analytics(a.engine.clickhouse);
-  const auto token = ledger.execute("SELECT t.generation, t.sequence, d.relation, d.row_count, d.acked_sequence, d.acked_by FROM " + layout.schema +
-                                        ".resume_tokens t JOIN " + layout.schema + ".resume_token_digests d USING (stream, authority) " +
-                                        "WHERE t.stream = $1 AND t.authority = $2 ORDER BY d.relation", {std::string(stream_id), layout.authority});
+  const auto token =
+      ledger.execute("SELECT t.generation, t.sequence, d.relation, d.row_count, d.acked_sequence, d.acked_by FROM " + layout.schema + ".resume_tokens t JOIN " +
+                         layout.schema + ".resume_token_digests d USING (stream, authority) " + "WHERE t.stream = $1 AND t.authority = $2 ORDER BY d.relation",
+                     {std::string(stream_id), layout.authority});
   for (int r = 0; r < token.rows(); ++r) {
     const std::string relation(token(r, 2));
     const std::uint64_t last = event_id_of(std::stoull(std::string(token(r, 1))) + 1, 0);

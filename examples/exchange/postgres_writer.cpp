@@ -70,8 +70,7 @@ std::vector<const char*> pointers(const std::vector<std::string>& parameters) {
 
 PostgresResult PostgresWriter::execute(const std::string& sql, const std::vector<std::string>& parameters) {
   const auto values = pointers(parameters);
-  return PostgresResult(checked(
-      PQexecParams(connection_, sql.c_str(), static_cast<int>(values.size()), nullptr, values.data(), nullptr, nullptr, 0), sql));
+  return PostgresResult(checked(PQexecParams(connection_, sql.c_str(), static_cast<int>(values.size()), nullptr, values.data(), nullptr, nullptr, 0), sql));
 }
 
 PostgresResult PostgresWriter::prepared(const std::string& name, const std::string& sql, const std::vector<std::string>& parameters) {
@@ -80,8 +79,7 @@ PostgresResult PostgresWriter::prepared(const std::string& name, const std::stri
     prepared_.push_back(name);
   }
   const auto values = pointers(parameters);
-  return PostgresResult(
-      checked(PQexecPrepared(connection_, name.c_str(), static_cast<int>(values.size()), values.data(), nullptr, nullptr, 0), sql));
+  return PostgresResult(checked(PQexecPrepared(connection_, name.c_str(), static_cast<int>(values.size()), values.data(), nullptr, nullptr, 0), sql));
 }
 
 void PostgresWriter::copy(const std::string& sql, std::string_view rows) {

@@ -37,8 +37,10 @@ class RunningPair {
       Engine engine(options);
       mine = engine.books().sequence;
       while (!stop.stop_requested()) {
-        if (mine >= other + buffer_) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-        else mine = engine.step(other + buffer_);
+        if (mine >= other + buffer_)
+          std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        else
+          mine = engine.step(other + buffer_);
       }
       engine.drain();
     } catch (const std::exception& e) {

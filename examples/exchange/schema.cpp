@@ -56,8 +56,7 @@ void create_tables(PostgresWriter& ledger, const Layout& layout) {
       acked_sequence bigint NOT NULL DEFAULT 0,
       acked_by text NOT NULL DEFAULT '',
       PRIMARY KEY (stream, authority, relation)) WITH (fillfactor = 10))");
-  ledger.execute("INSERT INTO " + s + "resume_tokens VALUES ($1, $2, 1, 0, 0) ON CONFLICT DO NOTHING",
-                 {std::string(stream_id), layout.authority});
+  ledger.execute("INSERT INTO " + s + "resume_tokens VALUES ($1, $2, 1, 0, 0) ON CONFLICT DO NOTHING", {std::string(stream_id), layout.authority});
   ledger.execute("INSERT INTO " + s + "resume_token_digests SELECT $1, $2, r, 0, 0, 0 FROM unnest('{positions,transactions}'::text[]) r ON CONFLICT DO NOTHING",
                  {std::string(stream_id), layout.authority});
   if (ledger.execute("SELECT FROM pg_roles WHERE rolname = 'recon'").rows() == 1) {
@@ -79,7 +78,8 @@ void create_tables(ClickhouseWriter& analytics, const Layout& layout) {
   analytics.execute("CREATE TABLE IF NOT EXISTS " + d + "transactions (" + origin +
                     "kind String, currency String, amount Decimal(18, 8), memo Nullable(String), generation UInt64)" + engine);
   analytics.execute("CREATE TABLE IF NOT EXISTS " + d + "positions (" + origin +
-                    "currency String, quantity Int64, cost Decimal(38, 8), realized_pnl Decimal(38, 8), last_note Nullable(String), generation UInt64)" + engine);
+                    "currency String, quantity Int64, cost Decimal(38, 8), realized_pnl Decimal(38, 8), last_note Nullable(String), generation UInt64)" +
+                    engine);
   // Who fills this database: a reader that is pointed at the wrong one can say so.
   analytics.execute("CREATE TABLE IF NOT EXISTS " + d + "epochcut_stream (stream String, authority String) ENGINE = MergeTree ORDER BY stream");
   if (analytics.query("SELECT count() FROM " + d + "epochcut_stream") == "0\n")

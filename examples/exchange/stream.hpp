@@ -44,9 +44,7 @@ inline std::string_view currency_name(int currency) {
 
 inline constexpr int currency_of(int instrument) { return instrument % currency_count; }
 
-inline std::string instrument_name(int instrument) {
-  return std::string(currency_name(currency_of(instrument))) + "-PERP-" + std::to_string(10 + instrument);
-}
+inline std::string instrument_name(int instrument) { return std::string(currency_name(currency_of(instrument))) + "-PERP-" + std::to_string(10 + instrument); }
 
 /// Upper and lower case, '-' and '_': a reader that sorts by a language instead of by bytes gets another order.
 inline std::string account_name(int account) {

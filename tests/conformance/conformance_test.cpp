@@ -68,20 +68,23 @@ TEST_CASE("PostgreSQL answers as evaluate does") {
   writer.execute("drop schema if exists " + scratch_name + " cascade; create schema " + scratch_name + "; set search_path = " + scratch_name);
   Postgres source(std::string(std::getenv("EPOCHCUT_POSTGRES")) + " options='-c search_path=" + scratch_name + "'");
   const auto load = [&](const std::string& name, const Relation& rows) {
-    writer.execute("create table " + name + " (" + columns(rows, [](const Field& f) -> std::string {
-                     switch (f.column.type()) {
-                       case Type::boolean: return "boolean";
-                       case Type::int64: return f.name == "small" ? "smallint" : "bigint";
-                       case Type::uint64: return f.name == "event_id" ? "bigint" : "numeric(20)";
-                       case Type::decimal: return f.column.scale() == 4 ? "numeric(38,4)" : "numeric";
-                       case Type::float64: return "double precision";
-                       case Type::text: return "text";
-                       case Type::uuid: return "uuid";
-                       case Type::timestamp_ns: return "timestamptz";
-                       case Type::date: break;
-                     }
-                     return "date";
-                   }) + ")");
+    writer.execute("create table " + name + " (" +
+                   columns(rows,
+                           [](const Field& f) -> std::string {
+                             switch (f.column.type()) {
+                               case Type::boolean: return "boolean";
+                               case Type::int64: return f.name == "small" ? "smallint" : "bigint";
+                               case Type::uint64: return f.name == "event_id" ? "bigint" : "numeric(20)";
+                               case Type::decimal: return f.column.scale() == 4 ? "numeric(38,4)" : "numeric";
+                               case Type::float64: return "double precision";
+                               case Type::text: return "text";
+                               case Type::uuid: return "uuid";
+                               case Type::timestamp_ns: return "timestamptz";
+                               case Type::date: break;
+                             }
+                             return "date";
+                           }) +
+                   ")");
     writer.execute("set timezone = 'UTC'");
     writer.copy("COPY " + name + " FROM STDIN", tsv(rows, false));
   };
@@ -95,22 +98,25 @@ TEST_CASE("ClickHouse answers as evaluate does") {
   writer.execute("CREATE DATABASE " + scratch_name);
   ClickHouse source(std::string(std::getenv("EPOCHCUT_CLICKHOUSE")) + "?database=" + scratch_name);
   const auto load = [&](const std::string& name, const Relation& rows) {
-    writer.execute("CREATE TABLE " + scratch_name + "." + name + " (" + columns(rows, [](const Field& f) -> std::string {
-                     if (f.name == "event_id") return "UInt64";
-                     const auto nullable = [](const std::string& type) { return "Nullable(" + type + ")"; };
-                     switch (f.column.type()) {
-                       case Type::boolean: return nullable("UInt8");
-                       case Type::int64: return nullable(f.name == "small" ? "Int8" : "Int64");
-                       case Type::uint64: return nullable(f.name == "flag" ? "UInt8" : "UInt64");
-                       case Type::decimal: return nullable(f.column.scale() == 4 ? "Decimal(18, 4)" : "Decimal(38, 8)");
-                       case Type::float64: return nullable("Float64");
-                       case Type::text: return nullable("String");
-                       case Type::uuid: return nullable("UUID");
-                       case Type::timestamp_ns: return nullable("DateTime('UTC')");
-                       case Type::date: break;
-                     }
-                     return nullable("Date");
-                   }) + ") ENGINE = MergeTree PARTITION BY event_id % 3 ORDER BY event_id");
+    writer.execute("CREATE TABLE " + scratch_name + "." + name + " (" +
+                   columns(rows,
+                           [](const Field& f) -> std::string {
+                             if (f.name == "event_id") return "UInt64";
+                             const auto nullable = [](const std::string& type) { return "Nullable(" + type + ")"; };
+                             switch (f.column.type()) {
+                               case Type::boolean: return nullable("UInt8");
+                               case Type::int64: return nullable(f.name == "small" ? "Int8" : "Int64");
+                               case Type::uint64: return nullable(f.name == "flag" ? "UInt8" : "UInt64");
+                               case Type::decimal: return nullable(f.column.scale() == 4 ? "Decimal(18, 4)" : "Decimal(38, 8)");
+                               case Type::float64: return nullable("Float64");
+                               case Type::text: return nullable("String");
+                               case Type::uuid: return nullable("UUID");
+                               case Type::timestamp_ns: return nullable("DateTime('UTC')");
+                               case Type::date: break;
+                             }
+                             return nullable("Date");
+                           }) +
+                   ") ENGINE = MergeTree PARTITION BY event_id % 3 ORDER BY event_id");
     writer.insert(scratch_name + "." + name, tsv(rows, true));
   };
   require_conforming(conformance(source, load, {.boolean = false}));
@@ -123,8 +129,7 @@ TEST_CASE("a user's own source that can only scan answers as evaluate does") {
   CsvFolder source(folder.string());
   const auto load = [&](const std::string& name, const Relation& rows) {
     std::ofstream file(folder / (name + ".csv"), std::ios::binary);
-    for (std::size_t c = 0; c < rows.fields.size(); ++c)
-      file << (c > 0 ? "," : "") << rows.fields[c].name << ':' << to_string(rows.fields[c].column.type());
+    for (std::size_t c = 0; c < rows.fields.size(); ++c) file << (c > 0 ? "," : "") << rows.fields[c].name << ':' << to_string(rows.fields[c].column.type());
     file << '\n';
     for (std::size_t r = 0; r < rows.rows(); ++r, file << '\n')
       for (std::size_t c = 0; c < rows.fields.size(); ++c) {

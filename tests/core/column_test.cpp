@@ -119,7 +119,9 @@ TEST_CASE("families do not mix, not even where the bits would fit") {
 }
 
 TEST_CASE("each type keeps its value") {
-  const Value values[] = {Value(true), Value(-3), Value(UINT64_MAX), Value(Decimal{-15, 1}), Value(-0.5), Value("t"), Value(to_uuid(Uint128{9} << 100)), Value(Timestamp{-5}), Value(Date{-5})};
+  const Value values[] = {
+      Value(true),          Value(-3),      Value(UINT64_MAX), Value(Decimal{-15, 1}), Value(-0.5), Value("t"), Value(to_uuid(Uint128{9} << 100)),
+      Value(Timestamp{-5}), Value(Date{-5})};
   for (const Value& v : values) {
     Column column(v.type, v.scale);
     column.append(v);

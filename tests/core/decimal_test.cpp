@@ -15,8 +15,8 @@ std::string round_trip(std::string_view text) {
 }  // namespace
 
 TEST_CASE("decimals are read and printed digit for digit") {
-  for (const char* text : {"0", "0.00", "1", "-1", "0.05", "-0.05", "12345.6789", "99999999999999999999999999999999999999", "0.00000000000000000000000000000000000001",
-                           "170141183460469231731687303715884105727", "-170141183460469231731687303715884105728"})
+  for (const char* text : {"0", "0.00", "1", "-1", "0.05", "-0.05", "12345.6789", "99999999999999999999999999999999999999",
+                           "0.00000000000000000000000000000000000001", "170141183460469231731687303715884105727", "-170141183460469231731687303715884105728"})
     CHECK(round_trip(text) == text);
   CHECK(round_trip("+7.50") == "7.50");
   CHECK(round_trip("-0") == "0");
@@ -51,7 +51,8 @@ TEST_CASE("compared like the fractions that they are") {
           const long tens[] = {1, 10, 100, 1000};
           const long left = n * tens[t], right = m * tens[s];
           REQUIRE((Decimal{n, s} <=> Decimal{m, t}) == (left <=> right));
-          REQUIRE(to_string(*add(Decimal{n, s}, Decimal{m, t})->at_scale(s > t ? s : t)) == to_string(Decimal{n * tens[(s > t ? s : t) - s] + m * tens[(s > t ? s : t) - t], s > t ? s : t}));
+          REQUIRE(to_string(*add(Decimal{n, s}, Decimal{m, t})->at_scale(s > t ? s : t)) ==
+                  to_string(Decimal{n * tens[(s > t ? s : t) - s] + m * tens[(s > t ? s : t) - t], s > t ? s : t}));
           REQUIRE(*subtract(Decimal{n, s}, Decimal{m, t}) == *add(Decimal{n, s}, Decimal{-m, t}));
         }
 }

@@ -37,15 +37,15 @@ TEST_CASE("additive, free of order, and it can be taken apart again") {
 }
 
 TEST_CASE("what others' checksums missed") {
-  CHECK(of({5, 5}) != of({}));                                  // XOR loses a pair
+  CHECK(of({5, 5}) != of({}));  // XOR loses a pair
   CHECK(of({5, 5}) != of({6, 6}));
-  CHECK(of({1, 2, 3, 4}) != of({101, 102, 103, 104}));          // four rows shifted by the same amount
-  CHECK(of({1, 4}) != of({2, 3}));                              // equal sums of ids
+  CHECK(of({1, 2, 3, 4}) != of({101, 102, 103, 104}));                // four rows shifted by the same amount
+  CHECK(of({1, 4}) != of({2, 3}));                                    // equal sums of ids
   CHECK(of({10, 20}) + of({30, 40}) == of({10, 30}) + of({20, 40}));  // a whole is free of its ranges ...
-  CHECK(of({10, 20}) != of({10, 30}));                          // ... but two rows swapped between ranges differ in each
+  CHECK(of({10, 20}) != of({10, 30}));                                // ... but two rows swapped between ranges differ in each
   CHECK(of({30, 40}) != of({20, 40}));
-  CHECK(of({1, 2, 2}) != of({1, 2}));                           // an edge row counted in both ranges
-  CHECK(of({0}) != of({}));                                     // an id of zero counts
+  CHECK(of({1, 2, 2}) != of({1, 2}));  // an edge row counted in both ranges
+  CHECK(of({0}) != of({}));            // an id of zero counts
 }
 
 TEST_CASE("a count that differs is a difference even if the sums agree") {
@@ -65,6 +65,4 @@ TEST_CASE("no two of many ids share either half") {
   CHECK(high.size() == 20'000);
 }
 
-TEST_CASE("a digest prints its count and 32 digits") {
-  CHECK(to_string(Digest{3, 0xAB, 0x1}) == "3 rows, 000000000000000100000000000000ab");
-}
+TEST_CASE("a digest prints its count and 32 digits") { CHECK(to_string(Digest{3, 0xAB, 0x1}) == "3 rows, 000000000000000100000000000000ab"); }

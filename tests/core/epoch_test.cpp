@@ -8,15 +8,15 @@ using tables::refusal;
 using tables::sentence;
 
 TEST_CASE("the sequence alone orders epochs") {
-  CHECK(Epoch{7, 100} == Epoch{7, 999});      // ties of the label mean nothing
-  CHECK(Epoch{7, 999} < Epoch{8, 100});       // and it may step back
+  CHECK(Epoch{7, 100} == Epoch{7, 999});  // ties of the label mean nothing
+  CHECK(Epoch{7, 999} < Epoch{8, 100});   // and it may step back
   CHECK(Epoch{UINT64_MAX, 0} > Epoch{1, INT64_MAX});
 }
 
 TEST_CASE("the last event id of an epoch is its last leg") {
-  CHECK(last_event_id({.id = "s", .leg_bits = 8}, {1, 0}) == 511);     // 1 * 256 + 255
-  CHECK(last_event_id({.id = "s", .leg_bits = 2}, {10, 0}) == 43);     // 10 * 4 + 3
-  CHECK(last_event_id({.id = "s", .leg_bits = 0}, {10, 0}) == 10);     // one row an event
+  CHECK(last_event_id({.id = "s", .leg_bits = 8}, {1, 0}) == 511);  // 1 * 256 + 255
+  CHECK(last_event_id({.id = "s", .leg_bits = 2}, {10, 0}) == 43);  // 10 * 4 + 3
+  CHECK(last_event_id({.id = "s", .leg_bits = 0}, {10, 0}) == 10);  // one row an event
   CHECK(last_event_id({.id = "s", .leg_bits = 8}, {0, 0}) == 255);
   CHECK(last_event_id({.id = "s", .leg_bits = 0}, {UINT64_MAX, 0}) == UINT64_MAX);
 }

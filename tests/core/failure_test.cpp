@@ -14,17 +14,40 @@ TEST_CASE("every reason has a name of its own, and the names stand in the order 
   CHECK(names.size() == static_cast<std::size_t>(Reason::unknown) + 1);
   CHECK(names.count("") == 0);
 
-  const std::pair<Reason, const char*> some[] = {
-      {Reason::none, "none"}, {Reason::differs, "differs"}, {Reason::missing_rows, "missing_rows"}, {Reason::extra_rows, "extra_rows"},
-      {Reason::conflicting_rows, "conflicting_rows"}, {Reason::empty, "empty"}, {Reason::nothing_selected, "nothing_selected"},
-      {Reason::precondition, "precondition"}, {Reason::horizon_not_proven, "horizon_not_proven"}, {Reason::replica_lag, "replica_lag"},
-      {Reason::replica_changed, "replica_changed"}, {Reason::cut_violated, "cut_violated"}, {Reason::epoch_regressed, "epoch_regressed"},
-      {Reason::wrong_isolation, "wrong_isolation"}, {Reason::wrong_stream, "wrong_stream"}, {Reason::missing_token, "missing_token"},
-      {Reason::undeclared_relation, "undeclared_relation"}, {Reason::not_as_of, "not_as_of"}, {Reason::same_relation, "same_relation"},
-      {Reason::below_retention, "below_retention"}, {Reason::schema, "schema"}, {Reason::overflow, "overflow"}, {Reason::unordered, "unordered"},
-      {Reason::incomplete, "incomplete"}, {Reason::too_large, "too_large"}, {Reason::lock_timeout, "lock_timeout"}, {Reason::timeout, "timeout"},
-      {Reason::cancelled, "cancelled"}, {Reason::connection, "connection"}, {Reason::authentication, "authentication"},
-      {Reason::not_found, "not_found"}, {Reason::syntax, "syntax"}, {Reason::configuration, "configuration"}, {Reason::unknown, "unknown"}};
+  const std::pair<Reason, const char*> some[] = {{Reason::none, "none"},
+                                                 {Reason::differs, "differs"},
+                                                 {Reason::missing_rows, "missing_rows"},
+                                                 {Reason::extra_rows, "extra_rows"},
+                                                 {Reason::conflicting_rows, "conflicting_rows"},
+                                                 {Reason::empty, "empty"},
+                                                 {Reason::nothing_selected, "nothing_selected"},
+                                                 {Reason::precondition, "precondition"},
+                                                 {Reason::horizon_not_proven, "horizon_not_proven"},
+                                                 {Reason::replica_lag, "replica_lag"},
+                                                 {Reason::replica_changed, "replica_changed"},
+                                                 {Reason::cut_violated, "cut_violated"},
+                                                 {Reason::epoch_regressed, "epoch_regressed"},
+                                                 {Reason::wrong_isolation, "wrong_isolation"},
+                                                 {Reason::wrong_stream, "wrong_stream"},
+                                                 {Reason::missing_token, "missing_token"},
+                                                 {Reason::undeclared_relation, "undeclared_relation"},
+                                                 {Reason::not_as_of, "not_as_of"},
+                                                 {Reason::same_relation, "same_relation"},
+                                                 {Reason::below_retention, "below_retention"},
+                                                 {Reason::schema, "schema"},
+                                                 {Reason::overflow, "overflow"},
+                                                 {Reason::unordered, "unordered"},
+                                                 {Reason::incomplete, "incomplete"},
+                                                 {Reason::too_large, "too_large"},
+                                                 {Reason::lock_timeout, "lock_timeout"},
+                                                 {Reason::timeout, "timeout"},
+                                                 {Reason::cancelled, "cancelled"},
+                                                 {Reason::connection, "connection"},
+                                                 {Reason::authentication, "authentication"},
+                                                 {Reason::not_found, "not_found"},
+                                                 {Reason::syntax, "syntax"},
+                                                 {Reason::configuration, "configuration"},
+                                                 {Reason::unknown, "unknown"}};
   for (const auto& [reason, name] : some) CHECK(to_string(reason) == name);
 }
 

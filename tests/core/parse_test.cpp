@@ -19,10 +19,29 @@ std::string read(Type type, std::string_view text) {
 }  // namespace
 
 TEST_CASE("what a value prints as is read as that value") {
-  const Value values[] = {Value(true), Value(false), Value(INT64_MIN), Value(INT64_MAX), Value(0), Value(UINT64_MAX), Value(Decimal{-150, 2}), Value(Decimal{1, 38}),
-                          Value(0.1), Value(-2.25e300), Value(5e-324), Value(std::numeric_limits<double>::infinity()), Value(std::numeric_limits<double>::quiet_NaN()),
-                          Value(""), Value("a\"b\\\n\xFF"), Value(to_uuid(Uint128{0x0123456789ABCDEF} << 64 | 0xFEDCBA9876543210)),
-                          Value(Timestamp{0}), Value(Timestamp{-1}), Value(Timestamp{INT64_MAX}), Value(Timestamp{-9'223'372'036'000'000'000}), Value(Date{0}), Value(Date{-719'162}), Value(Date{2'932'896})};
+  const Value values[] = {Value(true),
+                          Value(false),
+                          Value(INT64_MIN),
+                          Value(INT64_MAX),
+                          Value(0),
+                          Value(UINT64_MAX),
+                          Value(Decimal{-150, 2}),
+                          Value(Decimal{1, 38}),
+                          Value(0.1),
+                          Value(-2.25e300),
+                          Value(5e-324),
+                          Value(std::numeric_limits<double>::infinity()),
+                          Value(std::numeric_limits<double>::quiet_NaN()),
+                          Value(""),
+                          Value("a\"b\\\n\xFF"),
+                          Value(to_uuid(Uint128{0x0123456789ABCDEF} << 64 | 0xFEDCBA9876543210)),
+                          Value(Timestamp{0}),
+                          Value(Timestamp{-1}),
+                          Value(Timestamp{INT64_MAX}),
+                          Value(Timestamp{-9'223'372'036'000'000'000}),
+                          Value(Date{0}),
+                          Value(Date{-719'162}),
+                          Value(Date{2'932'896})};
   for (const Value& v : values) {
     INFO(to_string(v.type) << " " << to_string(v));
     Column column(v.type);
@@ -38,12 +57,15 @@ TEST_CASE("nothing is guessed") {
   for (const char* text : {"9223372036854775808", "1.5"}) CHECK(read(Type::int64, text) == "overflow");
   for (const char* text : {"-1", "18446744073709551616"}) CHECK(read(Type::uint64, text) == "overflow");
   for (const char* text : {"", "1.0x", " 1", "--1", "1,5"}) CHECK(read(Type::float64, text) == "schema");
-  for (const char* text : {"", "0123456789abcdef0123456789abcdef", "01234567-89ab-cdef-fedc-ba987654321", "01234567-89ab-cdef-fedc-ba987654321g", "01234567x89ab-cdef-fedc-ba9876543210"})
+  for (const char* text : {"", "0123456789abcdef0123456789abcdef", "01234567-89ab-cdef-fedc-ba987654321", "01234567-89ab-cdef-fedc-ba987654321g",
+                           "01234567x89ab-cdef-fedc-ba9876543210"})
     CHECK(read(Type::uuid, text) == "schema");
-  for (const char* text : {"2023-02-29", "2000-02-30", "1900-02-29", "2023-04-31", "2023-13-01", "2023-00-01", "2023-01-00", "2023-1-1", "23-01-01", "2023/01/01", "", "2023-01-01 "})
+  for (const char* text : {"2023-02-29", "2000-02-30", "1900-02-29", "2023-04-31", "2023-13-01", "2023-00-01", "2023-01-00", "2023-1-1", "23-01-01",
+                           "2023/01/01", "", "2023-01-01 "})
     CHECK(read(Type::date, text) == "schema");
-  for (const char* text : {"2023-01-01T00:00:00", "2023-01-01T24:00:00Z", "2023-01-01T00:60:00Z", "2023-01-01T00:00:60Z", "2023-01-01T00:00:00.Z", "2023-01-01T00:00:00.1234567890Z",
-                           "2023-01-01T00:00:00.-1Z", "2023-01-01T00:00:00+01:00", "2263-01-01T00:00:00Z", "1600-01-01T00:00:00Z", "2023-01-01"})
+  for (const char* text : {"2023-01-01T00:00:00", "2023-01-01T24:00:00Z", "2023-01-01T00:60:00Z", "2023-01-01T00:00:60Z", "2023-01-01T00:00:00.Z",
+                           "2023-01-01T00:00:00.1234567890Z", "2023-01-01T00:00:00.-1Z", "2023-01-01T00:00:00+01:00", "2263-01-01T00:00:00Z",
+                           "1600-01-01T00:00:00Z", "2023-01-01"})
     CHECK(read(Type::timestamp_ns, text) == "schema");
   CHECK(read(Type::date, "2000-02-29") == "2000-02-29");
   CHECK(read(Type::timestamp_ns, "1970-01-01 00:00:01.5Z") == "1970-01-01T00:00:01.500000000Z");

@@ -31,7 +31,8 @@ std::string text(std::int64_t ns) { return to_string(Value(Timestamp{ns})); }
 
 TEST_CASE("key order within each family, NULLs last") {
   check_rising({Value(false), Value(true), Value::null_of(Type::boolean)});
-  check_rising({Value(INT64_MIN), Value(-1), Value(0), Value((std::int64_t{1} << 53)), Value((std::int64_t{1} << 53) + 1), Value(INT64_MAX), Value::null_of(Type::int64)});
+  check_rising({Value(INT64_MIN), Value(-1), Value(0), Value((std::int64_t{1} << 53)), Value((std::int64_t{1} << 53) + 1), Value(INT64_MAX),
+                Value::null_of(Type::int64)});
   check_rising({Value(std::uint64_t{0}), Value(std::uint64_t{INT64_MAX}), Value(std::uint64_t{1} << 63), Value(UINT64_MAX), Value::null_of(Type::uint64)});
   check_rising({Value(Decimal{-15, 1}), Value(Decimal{-149, 2}), Value(Decimal{0, 5}), Value(Decimal{1, 38}), Value(Decimal{15, 1}), Value(Decimal{151, 2})});
   check_rising({Value(Timestamp{INT64_MIN}), Value(Timestamp{-1}), Value(Timestamp{0}), Value(Timestamp{INT64_MAX})});
@@ -39,7 +40,8 @@ TEST_CASE("key order within each family, NULLs last") {
 }
 
 TEST_CASE("text is ordered by unsigned bytes, not by any language") {
-  check_rising({Value(""), Value("B"), Value("Z"), Value("a"), Value("aa"), Value("b"), Value("\x7F"), Value("\xC3\xA4"), Value("\xFF"), Value::null_of(Type::text)});
+  check_rising(
+      {Value(""), Value("B"), Value("Z"), Value("a"), Value("aa"), Value("b"), Value("\x7F"), Value("\xC3\xA4"), Value("\xFF"), Value::null_of(Type::text)});
   CHECK(sign(Value(std::string_view("a\0b", 3)), Value("a")) > 0);  // a NUL byte is a byte
 }
 

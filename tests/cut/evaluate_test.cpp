@@ -20,13 +20,14 @@ const Value null_text = Value::null_of(Type::text), null_money = Value::null_of(
 
 /// Positions in the order in which they arrived: not that of their events.
 Relation positions() {
-  return table({{"event_id", Role::key, Type::uint64}, {"account", Role::value, Type::text}, {"size", Role::value, Type::decimal, 2}, {"note", Role::value, Type::text}},
-               {{id(3), "alice", money(300), null_text},
-                {id(1), "alice", money(100), "opened"},
-                {id(2), "bob", money(200), "opened"},
-                {id(3, 1), "bob", null_money, "closed"},
-                {id(5), "alice", money(500), "grown"},
-                {id(4), "carol", money(0), ""}});
+  return table(
+      {{"event_id", Role::key, Type::uint64}, {"account", Role::value, Type::text}, {"size", Role::value, Type::decimal, 2}, {"note", Role::value, Type::text}},
+      {{id(3), "alice", money(300), null_text},
+       {id(1), "alice", money(100), "opened"},
+       {id(2), "bob", money(200), "opened"},
+       {id(3, 1), "bob", null_money, "closed"},
+       {id(5), "alice", money(500), "grown"},
+       {id(4), "carol", money(0), ""}});
 }
 Lines read(const Query& q, std::uint64_t sequence) { return lines(evaluate(q.plan(), positions(), at(sequence)).rows); }
 }  // namespace
@@ -69,7 +70,8 @@ TEST_CASE("as in SQL, a NULL cell satisfies none but is_null") {
 
 TEST_CASE("the proof is of all events at or below the epoch, before any filter") {
   const Evaluated all = evaluate(events("p").values("size").plan(), positions(), at(4));
-  for (const Query& q : {events("p").where("account", "alice").values("size"), latest("p").per("account").values("size"), events("p").where("account", "nobody").sum("size")})
+  for (const Query& q :
+       {events("p").where("account", "alice").values("size"), latest("p").per("account").values("size"), events("p").where("account", "nobody").sum("size")})
     CHECK(*evaluate(q.plan(), positions(), at(4)).proof.ids == *all.proof.ids);
   CHECK_FALSE(evaluate(current("p").key("account", "event_id").values("size").plan(), positions(), at(4)).proof.ids);
 }
@@ -78,7 +80,7 @@ TEST_CASE("sums and counts per group; NULL is a group and adds nothing") {
   CHECK(read(events("p").by("account").sum("size").as("total").count("n"), 5) == Lines{"alice 9.00 3", "bob 2.00 2", "carol 0.00 1"});
   CHECK(read(events("p").by("note").count("n"), 5) == Lines{" 1", "closed 1", "grown 1", "opened 2", "NULL 1"});
   CHECK(read(events("p").where("account", "bob").where("note", "closed").sum("size"), 5) == Lines{"NULL"});  // nothing but NULLs
-  CHECK(read(events("p").sum("size"), 0) == Lines{});                                                       // nothing at all is no row
+  CHECK(read(events("p").sum("size"), 0) == Lines{});                                                        // nothing at all is no row
 }
 
 TEST_CASE("a sum of integers is a decimal and does not wrap; what 128 bits don't hold is overflow") {
@@ -92,15 +94,19 @@ TEST_CASE("a sum of integers is a decimal and does not wrap; what 128 bits don't
 
 TEST_CASE("results are in key order: text by bytes, uuid as printed, NULLs last") {
   const Relation t = table({{"event_id", Role::key, Type::uint64}, {"k", Role::value, Type::text}, {"u", Role::value, Type::uuid}},
-                           {{id(1), "b", to_uuid(Uint128{2} << 120)}, {id(2), null_text, to_uuid(1)}, {id(3), "\xC3\xA4", to_uuid(Uint128{1} << 127)}, {id(4), "B", Value::null_of(Type::uuid)}});
+                           {{id(1), "b", to_uuid(Uint128{2} << 120)},
+                            {id(2), null_text, to_uuid(1)},
+                            {id(3), "\xC3\xA4", to_uuid(Uint128{1} << 127)},
+                            {id(4), "B", Value::null_of(Type::uuid)}});
   CHECK(lines(evaluate(events("t").by("k").count("n").plan(), t, at(9)).rows) == Lines{"B 1", "b 1", "\xC3\xA4 1", "NULL 1"});
   CHECK(lines(evaluate(events("t").by("u").count("n").plan(), t, at(9)).rows) ==
         Lines{"00000000-0000-0000-0000-000000000001 1", "02000000-0000-0000-0000-000000000000 1", "80000000-0000-0000-0000-000000000000 1", "NULL 1"});
 }
 
 TEST_CASE("distinct: a replay counts once, a conflict is counted and named") {
-  const Relation t = table({{"event_id", Role::key, Type::uint64}, {"v", Role::value, Type::decimal, 2}, {"batch", Role::value, Type::int64}},
-                           {{id(1), money(100), 1}, {id(2), money(200), 1}, {id(1), money(100), 2}, {id(3), money(300), 2}, {id(3), money(301), 3}, {id(2), money(200), 9}});
+  const Relation t =
+      table({{"event_id", Role::key, Type::uint64}, {"v", Role::value, Type::decimal, 2}, {"batch", Role::value, Type::int64}},
+            {{id(1), money(100), 1}, {id(2), money(200), 1}, {id(1), money(100), 2}, {id(3), money(300), 2}, {id(3), money(301), 3}, {id(2), money(200), 9}});
   const Query sum = events("t").sum("v");
   const Evaluated plain = evaluate(sum.plan(), t, at(9)), distinct = evaluate(sum.plan(), t, at(9), Form::distinct);
   CHECK(plain.proof.ids->count == 6);
@@ -124,7 +130,9 @@ TEST_CASE("wrong types are refused as schema, not read as something else") {
   CHECK(why(events("t").where("absent", 5).values("f")) == Reason::schema);
   CHECK(why(events("t").values("absent")) == Reason::schema);
   CHECK(why(events("t").values("f")) == Reason::none);
-  const auto ids = [&](Type type, Value v) { return refusal([&] { evaluate(events("t").count().plan(), table({{"event_id", Role::key, type}}, {{v}}), at(9)); }); };
+  const auto ids = [&](Type type, Value v) {
+    return refusal([&] { evaluate(events("t").count().plan(), table({{"event_id", Role::key, type}}, {{v}}), at(9)); });
+  };
   CHECK(ids(Type::int64, 256) == Reason::none);
   CHECK(ids(Type::uint64, Value::null_of(Type::uint64)) == Reason::schema);
   CHECK(ids(Type::text, "256") == Reason::schema);
@@ -132,9 +140,7 @@ TEST_CASE("wrong types are refused as schema, not read as something else") {
   CHECK(ids(Type::int64, -1) == Reason::schema);  // as unsigned it would stand above every epoch, unseen
 }
 
-TEST_CASE("at rest everything is read") {
-  CHECK(lines(evaluate(events("p").count().plan(), positions(), AsOf{.at_rest = true}).rows) == Lines{"6"});
-}
+TEST_CASE("at rest everything is read") { CHECK(lines(evaluate(events("p").count().plan(), positions(), AsOf{.at_rest = true}).rows) == Lines{"6"}); }
 
 TEST_CASE("a brute force over random tables agrees") {
   // Legs, ties, NULLs and replays come from the conformance tables; the brute force knows maps, no columns.
@@ -153,8 +159,10 @@ TEST_CASE("a brute force over random tables agrees") {
         const std::string key = to_string(t.column("small")[row]);
         auto& w = winner[key];
         if (w.second.empty() || event >= w.first) w = {event, to_string(t.column("kind")[row]) + " " + to_string(t.column("memo")[row])};
-        if (const Value v = t.column("amount")[row]; !v.null) amounts[key].insert({event, static_cast<std::int64_t>(v.wide)});
-        else amounts[key];
+        if (const Value v = t.column("amount")[row]; !v.null)
+          amounts[key].insert({event, static_cast<std::int64_t>(v.wide)});
+        else
+          amounts[key];
       }
       Digest digest;
       for (std::uint64_t event : ids) digest += digest_of_event_id(event);

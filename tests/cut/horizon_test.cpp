@@ -59,7 +59,8 @@ TEST_CASE("every sequence of looks ends, whatever the policy") {
       for (std::int64_t most : {-1, 0, 1, 2'000})
         for (int jitter : {0, 20, 100, 300})
           for (int attempts : {-1, 0, 1, 3, 1'000}) {
-            const HorizonPolicy policy{.budget = Millis{budget}, .first_delay = Millis{first}, .delay_max = Millis{most}, .attempts_max = attempts, .jitter_percent = jitter};
+            const HorizonPolicy policy{
+                .budget = Millis{budget}, .first_delay = Millis{first}, .delay_max = Millis{most}, .attempts_max = attempts, .jitter_percent = jitter};
             Millis waited{0};
             int attempt = 0;
             for (;; ++attempt) {

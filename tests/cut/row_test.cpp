@@ -24,12 +24,13 @@ struct Everything {
 }  // namespace
 
 template <>
-inline constexpr auto epochcut::fields<Position> =
-    std::tuple{key("account", &Position::account), key("instrument", &Position::instrument), value("size", &Position::size),
-               value("average_price", &Position::average_price), value("open", &Position::open), value("at", &Position::at)};
+inline constexpr auto epochcut::fields<Position> = std::tuple{key("account", &Position::account), key("instrument", &Position::instrument),
+                                                              value("size", &Position::size),     value("average_price", &Position::average_price),
+                                                              value("open", &Position::open),     value("at", &Position::at)};
 template <>
-inline constexpr auto epochcut::fields<Everything> = std::tuple{key("id", &Everything::id), value("ratio", &Everything::ratio), value("uuid", &Everything::uuid),
-                                                                value("day", &Everything::day), value("memo", &Everything::memo)};
+inline constexpr auto epochcut::fields<Everything> =
+    std::tuple{key("id", &Everything::id), value("ratio", &Everything::ratio), value("uuid", &Everything::uuid), value("day", &Everything::day),
+               value("memo", &Everything::memo)};
 
 static_assert(Described<Position> && !Described<int>);
 
@@ -61,7 +62,11 @@ TEST_CASE("structs become a relation and come back unchanged") {
 TEST_CASE("columns are found by name and converted within their family, or refused by name") {
   const auto read = [](Type id, Value cell) {
     return refusal([&] {
-      to_rows<Everything>(table({{"memo", Role::value, Type::text}, {"day", Role::value, Type::date}, {"uuid", Role::value, Type::uuid}, {"ratio", Role::value, Type::float64}, {"id", Role::key, id, 2}},
+      to_rows<Everything>(table({{"memo", Role::value, Type::text},
+                                 {"day", Role::value, Type::date},
+                                 {"uuid", Role::value, Type::uuid},
+                                 {"ratio", Role::value, Type::float64},
+                                 {"id", Role::key, id, 2}},
                                 {{"m", Date{1}, Uuid{}, 1.0, cell}}));
     });
   };

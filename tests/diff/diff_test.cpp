@@ -42,7 +42,8 @@ const Value no_money = Value::null_of(Type::decimal);
 }  // namespace
 
 TEST_CASE("one of each kind, with its key and its values") {
-  const Result r = run({amounts({{"AUD", money(1)}, {"EUR", money(100)}, {"USD", money(5)}})}, {amounts({{"AUD", money(1)}, {"CHF", money(7)}, {"EUR", money(101)}})});
+  const Result r =
+      run({amounts({{"AUD", money(1)}, {"EUR", money(100)}, {"USD", money(5)}})}, {amounts({{"AUD", money(1)}, {"CHF", money(7)}, {"EUR", money(101)}})});
   CHECK(r.counts.left == 3);
   CHECK(r.counts.right == 3);
   CHECK(r.counts.equal == 1);
@@ -74,7 +75,8 @@ TEST_CASE("a brute force over random tables agrees, however they are cut into bl
     for (int cutting = 0; cutting < 3; ++cutting) {
       std::vector<Relation> blocks[2];
       for (int side = 0; side < 2; ++side) {
-        const Relation none = side == 0 ? table({{"k", Role::key, Type::int64}, {"v", Role::value, Type::int64}}) : table({{"v", Role::value, Type::decimal, 1}, {"k", Role::key, Type::decimal}});
+        const Relation none = side == 0 ? table({{"k", Role::key, Type::int64}, {"v", Role::value, Type::int64}})
+                                        : table({{"v", Role::value, Type::decimal, 1}, {"k", Role::key, Type::decimal}});
         blocks[side].push_back(none);
         for (const auto& [k, v] : maps[side]) {
           if (cutting > 0 && random.one_in(static_cast<std::uint64_t>(cutting) + 1)) blocks[side].push_back(none);
@@ -135,10 +137,13 @@ TEST_CASE("order is checked while reading: across blocks too, and on both sides"
 
 TEST_CASE("columns match by name and family, whatever their order") {
   const Relation left = table({{"k", Role::key, Type::int64}, {"a", Role::value, Type::int64}, {"b", Role::value, Type::text}}, {{1, 5, "x"}});
-  CHECK(run({left}, {table({{"b", Role::value, Type::text}, {"a", Role::value, Type::decimal, 3}, {"k", Role::key, Type::uint64}}, {{"x", 5, std::uint64_t{1}}})}).counts.equal == 1);
+  CHECK(
+      run({left}, {table({{"b", Role::value, Type::text}, {"a", Role::value, Type::decimal, 3}, {"k", Role::key, Type::uint64}}, {{"x", 5, std::uint64_t{1}}})})
+          .counts.equal == 1);
   const auto other = [&](std::initializer_list<Head> heads) { return why({left}, {table(heads)}); };
   CHECK(other({{"k", Role::key, Type::int64}, {"a", Role::value, Type::int64}}) == Reason::schema);
-  CHECK(other({{"k", Role::key, Type::int64}, {"a", Role::value, Type::int64}, {"b", Role::value, Type::text}, {"c", Role::value, Type::text}}) == Reason::schema);
+  CHECK(other({{"k", Role::key, Type::int64}, {"a", Role::value, Type::int64}, {"b", Role::value, Type::text}, {"c", Role::value, Type::text}}) ==
+        Reason::schema);
   CHECK(other({{"k", Role::key, Type::int64}, {"a", Role::value, Type::float64}, {"b", Role::value, Type::text}}) == Reason::schema);
   CHECK(other({{"k", Role::key, Type::text}, {"a", Role::value, Type::int64}, {"b", Role::value, Type::text}}) == Reason::schema);
   CHECK(other({{"key", Role::key, Type::int64}, {"a", Role::value, Type::int64}, {"b", Role::value, Type::text}}) == Reason::schema);

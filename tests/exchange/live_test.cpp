@@ -76,7 +76,8 @@ struct Stores {
     for (const auto& [relation, digest] : {std::pair{"transactions", books.transactions}, std::pair{"positions", books.positions}}) {
       REQUIRE(ask_analytics("SELECT concat(toString(count()), ' ', toString(sum(intHash64(event_id))), ' ', "
                             "toString(sum(intHash64(bitXor(event_id, toUInt64('11400714819323198485')))))) "
-                            "FROM (SELECT DISTINCT event_id FROM " + table(relation) + up_to(sequence) + ")") == text_of(digest));
+                            "FROM (SELECT DISTINCT event_id FROM " +
+                            table(relation) + up_to(sequence) + ")") == text_of(digest));
       REQUIRE(distinct_rows(relation, sequence) == std::to_string(digest.count));
     }
     for (int c = 0; c < currency_count; ++c)
@@ -84,7 +85,8 @@ struct Stores {
                             std::string(currency_name(c)) + "')") == money(books.sum_of_currency(c)));
     std::string expected;
     for (int a = 0; a < account_count; ++a)
-      if (books.realized_pnl[static_cast<std::size_t>(a)] != 0) expected += account_name(a) + "\t" + money(books.realized_pnl[static_cast<std::size_t>(a)]) + "\n";
+      if (books.realized_pnl[static_cast<std::size_t>(a)] != 0)
+        expected += account_name(a) + "\t" + money(books.realized_pnl[static_cast<std::size_t>(a)]) + "\n";
     const std::string latest = "SELECT account, toString(sum(pnl)) AS sum FROM (SELECT account, instrument, argMax(realized_pnl, event_id) AS pnl FROM " +
                                table("positions") + up_to(sequence) + " GROUP BY account, instrument) GROUP BY account HAVING sum(pnl) != 0";
     REQUIRE(sorted(analytics.query(latest)) == sorted(expected));
@@ -160,7 +162,9 @@ TEST_CASE("every row arrives as it was folded") {
     for (std::size_t at = 0; (at = text.find("\\'", at)) != std::string::npos;) text.erase(at, 1);
     return text;
   };
-  const auto all = [&](const std::string& relation) { return as_written(stores.analytics.query("SELECT * FROM " + stores.table(relation) + " ORDER BY event_id")); };
+  const auto all = [&](const std::string& relation) {
+    return as_written(stores.analytics.query("SELECT * FROM " + stores.table(relation) + " ORDER BY event_id"));
+  };
   const bool transactions_equal = all("transactions") == to_text(rows.transactions, 1), positions_equal = all("positions") == to_text(rows.positions, 1);
   REQUIRE(transactions_equal);
   REQUIRE(positions_equal);

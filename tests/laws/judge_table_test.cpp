@@ -9,7 +9,8 @@ using namespace epochcut;
 
 namespace {
 
-constexpr Completeness completenesses[] = {Completeness::proved, Completeness::proved_distinct, Completeness::surplus, Completeness::short_of, Completeness::unknown};
+constexpr Completeness completenesses[] = {Completeness::proved, Completeness::proved_distinct, Completeness::surplus, Completeness::short_of,
+                                           Completeness::unknown};
 constexpr Acknowledgement acknowledgements[] = {Acknowledgement::unknown, Acknowledgement::here, Acknowledgement::elsewhere};
 
 /// Every one-sided evidence: 5 completenesses, 3 acknowledgements, 4 flags.
@@ -18,8 +19,7 @@ constexpr std::array<SideEvidence, 240> all_sides() {
   std::size_t n = 0;
   for (Completeness c : completenesses)
     for (Acknowledgement a : acknowledgements)
-      for (unsigned flags = 0; flags < 16; ++flags)
-        sides[n++] = {c, a, (flags & 1) != 0, (flags & 2) != 0, (flags & 4) != 0, (flags & 8) != 0};
+      for (unsigned flags = 0; flags < 16; ++flags) sides[n++] = {c, a, (flags & 1) != 0, (flags & 2) != 0, (flags & 4) != 0, (flags & 8) != 0};
   return sides;
 }
 
@@ -127,33 +127,37 @@ TEST_CASE("the rows of the specification, at the deadline") {
   };
   using C = Completeness;
   using A = Acknowledgement;
-  const Row rows[] = {
-      // 1: the digest is equal: compare
-      {C::proved, false, A::unknown, false, {Status::pass, Reason::none, false}, Status::pass},
-      {C::proved, false, A::unknown, true, {Status::fail, Reason::differs, false}, Status::fail},
-      {C::proved, false, A::elsewhere, false, {Status::pass, Reason::none, false}, Status::pass},
-      // 2: equal over DISTINCT ids: compare over distinct rows; two rows of one id are conflicting
-      {C::proved_distinct, false, A::unknown, false, {Status::pass, Reason::none, false}, Status::pass},
-      {C::proved_distinct, false, A::unknown, true, {Status::fail, Reason::differs, false}, Status::fail},
-      {C::proved_distinct, true, A::unknown, false, {Status::fail, Reason::conflicting_rows, false}, Status::fail},
-      {C::proved_distinct, true, A::unknown, true, {Status::fail, Reason::conflicting_rows, false}, Status::fail},
-      // 3: more distinct ids than the ledger committed
-      {C::surplus, false, A::unknown, false, {Status::fail, Reason::extra_rows, true}, Status::fail},
-      {C::surplus, false, A::elsewhere, true, {Status::fail, Reason::extra_rows, true}, Status::fail},
-      // 4: short, and acknowledged by the server that was read
-      {C::short_of, false, A::here, false, {Status::fail, Reason::missing_rows, true}, Status::fail},
-      {C::short_of, false, A::here, true, {Status::fail, Reason::missing_rows, true}, Status::fail},
-      // 5: acknowledged by another
-      {C::short_of, false, A::elsewhere, false, {Status::error, Reason::replica_lag, false}, Status::error},
-      {C::short_of, false, A::elsewhere, true, {Status::error, Reason::replica_lag, false}, Status::error},
-      // 6: not known to be acknowledged
-      {C::short_of, false, A::unknown, false, {Status::error, Reason::horizon_not_proven, false}, Status::error},
-      {C::short_of, false, A::unknown, true, {Status::error, Reason::horizon_not_proven, false}, Status::error}};
+  const Row rows[] = {// 1: the digest is equal: compare
+                      {C::proved, false, A::unknown, false, {Status::pass, Reason::none, false}, Status::pass},
+                      {C::proved, false, A::unknown, true, {Status::fail, Reason::differs, false}, Status::fail},
+                      {C::proved, false, A::elsewhere, false, {Status::pass, Reason::none, false}, Status::pass},
+                      // 2: equal over DISTINCT ids: compare over distinct rows; two rows of one id are conflicting
+                      {C::proved_distinct, false, A::unknown, false, {Status::pass, Reason::none, false}, Status::pass},
+                      {C::proved_distinct, false, A::unknown, true, {Status::fail, Reason::differs, false}, Status::fail},
+                      {C::proved_distinct, true, A::unknown, false, {Status::fail, Reason::conflicting_rows, false}, Status::fail},
+                      {C::proved_distinct, true, A::unknown, true, {Status::fail, Reason::conflicting_rows, false}, Status::fail},
+                      // 3: more distinct ids than the ledger committed
+                      {C::surplus, false, A::unknown, false, {Status::fail, Reason::extra_rows, true}, Status::fail},
+                      {C::surplus, false, A::elsewhere, true, {Status::fail, Reason::extra_rows, true}, Status::fail},
+                      // 4: short, and acknowledged by the server that was read
+                      {C::short_of, false, A::here, false, {Status::fail, Reason::missing_rows, true}, Status::fail},
+                      {C::short_of, false, A::here, true, {Status::fail, Reason::missing_rows, true}, Status::fail},
+                      // 5: acknowledged by another
+                      {C::short_of, false, A::elsewhere, false, {Status::error, Reason::replica_lag, false}, Status::error},
+                      {C::short_of, false, A::elsewhere, true, {Status::error, Reason::replica_lag, false}, Status::error},
+                      // 6: not known to be acknowledged
+                      {C::short_of, false, A::unknown, false, {Status::error, Reason::horizon_not_proven, false}, Status::error},
+                      {C::short_of, false, A::unknown, true, {Status::error, Reason::horizon_not_proven, false}, Status::error}};
   const SideEvidence ledger{.completeness = C::proved, .digest_proved = true, .empty = false, .ledger_empty = false};
   for (const Row& row : rows) {
     const bool proved = row.completeness == C::proved || row.completeness == C::proved_distinct;
     Evidence e{.left = ledger,
-               .right = {.completeness = row.completeness, .acknowledgement = row.acknowledgement, .digest_proved = proved, .conflicting = row.conflicting, .empty = false, .ledger_empty = false},
+               .right = {.completeness = row.completeness,
+                         .acknowledgement = row.acknowledgement,
+                         .digest_proved = proved,
+                         .conflicting = row.conflicting,
+                         .empty = false,
+                         .ledger_empty = false},
                .differs = row.differs};
     INFO(to_string(row.completeness) << ", differs " << row.differs);
     CHECK(judge(e) == row.first);

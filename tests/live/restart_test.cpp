@@ -11,7 +11,8 @@ namespace {
 
 void servers(const std::string& command) {
   REQUIRE(std::getenv("EPOCHCUT_SERVERS_SH") != nullptr);
-  const std::string line = "sh '" + std::string(std::getenv("EPOCHCUT_SERVERS_SH")) + "' " + command + " '" + std::getenv("EPOCHCUT_SERVERS_DIR") + "' >/dev/null 2>&1";
+  const std::string line =
+      "sh '" + std::string(std::getenv("EPOCHCUT_SERVERS_SH")) + "' " + command + " '" + std::getenv("EPOCHCUT_SERVERS_DIR") + "' >/dev/null 2>&1";
   INFO(line);
   REQUIRE(std::system(line.c_str()) == 0);
 }

@@ -45,7 +45,8 @@ TEST_CASE("a wrong table or column") {
   says(with(current("balances").by("currency").sum("amuont"), transactions()), Reason::schema, {"amuont"});
   says(with(balances(), events("transactoins").by("currency").sum("amount")), Reason::undeclared_relation, {"transactoins", "declared: transactions"});
   says(with(balances(), events("transactions").by("curency").sum("amount")), Reason::schema, {"curency"});
-  world.pg.execute("insert into resume_token_digests select stream, authority, 'absent', row_count, sum_low, sum_high, acked_sequence, acked_by from resume_token_digests");
+  world.pg.execute(
+      "insert into resume_token_digests select stream, authority, 'absent', row_count, sum_low, sum_high, acked_sequence, acked_by from resume_token_digests");
   says(with(balances(), events("absent").by("currency").sum("amount")), Reason::not_found, {"absent", world.name.c_str()});
 }
 
@@ -55,13 +56,19 @@ TEST_CASE("types that don't compare") {
   auto analytics = world.analytics();
   world.write({{1, 0, "EUR", "1"}});
   world.pg.execute("create table flags (currency text, amount boolean)");
-  says(check(ledger, Invariant{"types", {ledger, current("flags").key("currency").values("amount")}, {analytics, events("transactions").key("currency").values("amount")}}, quick()),
+  says(check(ledger,
+             Invariant{
+                 "types", {ledger, current("flags").key("currency").values("amount")}, {analytics, events("transactions").key("currency").values("amount")}},
+             quick()),
        Reason::schema, {"amount"});
   world.pg.execute("insert into flags values ('EUR', true)");
-  says(check(ledger, Invariant{"types", {ledger, current("flags").key("currency").values("amount")}, {analytics, events("transactions").key("currency").values("amount")}}, quick()),
+  says(check(ledger,
+             Invariant{
+                 "types", {ledger, current("flags").key("currency").values("amount")}, {analytics, events("transactions").key("currency").values("amount")}},
+             quick()),
        Reason::schema, {"amount", "boolean", "decimal"});
-  says(check(ledger, Invariant{"names", {ledger, balances()}, {analytics, events("transactions").by("currency").sum("amount").as("total")}}, quick()), Reason::schema,
-       {"amount", "total", ".as()"});
+  says(check(ledger, Invariant{"names", {ledger, balances()}, {analytics, events("transactions").by("currency").sum("amount").as("total")}}, quick()),
+       Reason::schema, {"amount", "total", ".as()"});
 }
 
 TEST_CASE("a missing token row, a missing token table") {
@@ -94,5 +101,6 @@ TEST_CASE("a check that compares a thing with itself") {
   world.write({{1, 0, "EUR", "1"}});
   auto same = world.analytics();  // another object, the same data
   says(check(ledger, Invariant{"itself", {analytics, transactions()}, {same, transactions()}}, quick()), Reason::same_relation, {"transactions"});
-  CHECK(check(ledger, Invariant{.id = "control", .left = {analytics, transactions()}, .right = {same, transactions()}, .negative_control = true}, quick()).status == Status::pass);
+  CHECK(check(ledger, Invariant{.id = "control", .left = {analytics, transactions()}, .right = {same, transactions()}, .negative_control = true}, quick())
+            .status == Status::pass);
 }

@@ -35,22 +35,21 @@ struct Path {
   bool ties;
 };
 
-constexpr Path paths[] = {
-    {"acked, 1 partition", "acked_1", WritePath::acknowledged, 1, 1, 0, false},
-    {"acked, 8 partitions", "acked_8", WritePath::acknowledged, 1, 8, 0, false},
-    {"acked, ties at E", "ties", WritePath::acknowledged, 1, 1, 0, true},
-    {"issued, 1 writer, 1 partition", "issued_1_1", WritePath::issued, 1, 1, 0, false},
-    {"issued, 1 writer, 8 partitions", "issued_1_8", WritePath::issued, 1, 8, 0, false},
-    {"issued, 4 writers", "issued_4", WritePath::issued, 4, 1, 0, false},
-    {"issued, 4 writers, <= 30 ms jitter", "jitter", WritePath::issued, 4, 1, 30, false}};
+constexpr Path paths[] = {{"acked, 1 partition", "acked_1", WritePath::acknowledged, 1, 1, 0, false},
+                          {"acked, 8 partitions", "acked_8", WritePath::acknowledged, 1, 8, 0, false},
+                          {"acked, ties at E", "ties", WritePath::acknowledged, 1, 1, 0, true},
+                          {"issued, 1 writer, 1 partition", "issued_1_1", WritePath::issued, 1, 1, 0, false},
+                          {"issued, 1 writer, 8 partitions", "issued_1_8", WritePath::issued, 1, 8, 0, false},
+                          {"issued, 4 writers", "issued_4", WritePath::issued, 4, 1, 0, false},
+                          {"issued, 4 writers, <= 30 ms jitter", "jitter", WritePath::issued, 4, 1, 30, false}};
 
 struct Tally {
   int statuses[4] = {};
   int cuts = 0, asserted = 0, naive_alarms = 0, naive_runs = 0;
   int planted = 0, caught = 0, harmless = 0;
   std::uint64_t sequence = 0;
-  std::vector<std::string> wrong;  ///< every wrong verdict, in words
-  std::vector<std::string> errors; ///< the first errors, for people
+  std::vector<std::string> wrong;   ///< every wrong verdict, in words
+  std::vector<std::string> errors;  ///< the first errors, for people
 };
 
 std::uint64_t number_from(const char* name, std::uint64_t otherwise) {
@@ -90,7 +89,8 @@ class PathRun {
       if (!engine.running()) tally_.wrong.push_back("the exchange stopped by itself: " + engine.error());
       tally_.sequence = engine.sequence();
       engine.stop();
-      exchange::PostgresWriter(engine_options_.postgres).execute("set client_min_messages = warning; drop schema " + engine_options_.layout.schema + " cascade");
+      exchange::PostgresWriter(engine_options_.postgres)
+          .execute("set client_min_messages = warning; drop schema " + engine_options_.layout.schema + " cascade");
       exchange::ClickhouseWriter(engine_options_.clickhouse).execute("DROP DATABASE " + engine_options_.layout.database);
     } catch (const std::exception& e) {
       tally_.wrong.push_back(std::string("the harness failed: ") + e.what());
@@ -107,10 +107,11 @@ class PathRun {
                     {.stream = std::string(exchange::stream_id), .leg_bits = exchange::leg_bits, .acknowledged = path_.write_path == WritePath::acknowledged});
     ClickHouse analytics(engine_options_.clickhouse + "?database=" + layout.database);
     const Query balances = current("balances").by("currency").sum("amount"), transactions = events("transactions").by("currency").sum("amount");
-    const std::vector<Invariant> live{
-        {"transactions-balance-live", {ledger, balances}, {analytics, transactions}},
-        {"position-realized-pnls-balance-live", {analytics, latest("positions").per("account", "instrument").by("account").sum("realized_pnl").as("pnl")},
-         {analytics, events("transactions").where("kind", "realized_pnl").by("account").sum("amount").as("pnl")}, {{.column = "pnl", .absent_is_zero = true}}}};
+    const std::vector<Invariant> live{{"transactions-balance-live", {ledger, balances}, {analytics, transactions}},
+                                      {"position-realized-pnls-balance-live",
+                                       {analytics, latest("positions").per("account", "instrument").by("account").sum("realized_pnl").as("pnl")},
+                                       {analytics, events("transactions").where("kind", "realized_pnl").by("account").sum("amount").as("pnl")},
+                                       {{.column = "pnl", .absent_is_zero = true}}}};
     const Invariant naive{"naive", {at_rest(ledger), balances}, {at_rest(analytics), transactions}};
     exchange::Corruptor corruptor(engine_options_.clickhouse, layout);
     exchange::Oracle oracle(engine_options_.stream);
@@ -165,7 +166,8 @@ class PathRun {
     const bool must_see = broken && (o.id == "transactions-balance-live" || planted->fault == Fault::delete_row || planted->fault == Fault::extra_row ||
                                      (planted->fault == Fault::change_amount && planted->kind == "realized_pnl"));
     if (must_see && o.status == Status::pass) return tally_.wrong.push_back("WRONG PASS: " + what);
-    if (must_see && o.status == Status::fail && o.id == "transactions-balance-live" && !names(o, *planted)) return tally_.wrong.push_back("NAMES NO KEY: " + what);
+    if (must_see && o.status == Status::fail && o.id == "transactions-balance-live" && !names(o, *planted))
+      return tally_.wrong.push_back("NAMES NO KEY: " + what);
     if (o.status == Status::pass) {
       // What was compared was all that there was: the ids that the read itself proved are those of the refolded stream.
       const exchange::Books& books = oracle.at(o.epoch->sequence);
@@ -188,20 +190,22 @@ class PathRun {
 TEST_CASE("no write path ever gets a wrong verdict") {
   curl_global_init(CURL_GLOBAL_DEFAULT);  // not thread-safe in older libcurls, so before any thread
   const std::uint64_t seed = number_from("EPOCHCUT_SEED", static_cast<std::uint64_t>(std::chrono::system_clock::now().time_since_epoch().count()) % 1'000'000);
-  const std::chrono::seconds duration(number_from("EPOCHCUT_SOAK_SECONDS", std::getenv("EPOCHCUT_FULL") != nullptr && *std::getenv("EPOCHCUT_FULL") == '1' ? 600 : 60));
+  const std::chrono::seconds duration(
+      number_from("EPOCHCUT_SOAK_SECONDS", std::getenv("EPOCHCUT_FULL") != nullptr && *std::getenv("EPOCHCUT_FULL") == '1' ? 600 : 60));
   std::printf("seed %llu, %lld s\n", static_cast<unsigned long long>(seed), static_cast<long long>(duration.count()));
   std::vector<Tally> tallies(std::size(paths));
   {
     std::vector<std::jthread> threads;
-    for (std::size_t i = 0; i < std::size(paths); ++i)
-      threads.emplace_back([&, i] { tallies[i] = PathRun(paths[i], seed + i, duration).run(); });
+    for (std::size_t i = 0; i < std::size(paths); ++i) threads.emplace_back([&, i] { tallies[i] = PathRun(paths[i], seed + i, duration).run(); });
   }
-  std::printf("%-36s %9s %5s %6s %6s %6s %8s %9s %9s %8s %7s\n", "write path", "events", "cuts", "pass", "fail", "error", "skipped", "asserted", "planted", "caught", "naive");
+  std::printf("%-36s %9s %5s %6s %6s %6s %8s %9s %9s %8s %7s\n", "write path", "events", "cuts", "pass", "fail", "error", "skipped", "asserted", "planted",
+              "caught", "naive");
   int naive_alarms = 0;
   for (std::size_t i = 0; i < std::size(paths); ++i) {
     const Tally& t = tallies[i];
-    std::printf("%-36s %9llu %5d %6d %6d %6d %8d %8.1f%% %9d %8d %4d/%d\n", paths[i].name, static_cast<unsigned long long>(t.sequence), t.cuts, t.statuses[0], t.statuses[3], t.statuses[2],
-                t.statuses[1], t.cuts == 0 ? 0.0 : 100.0 * t.asserted / t.cuts, t.planted, t.caught, t.naive_alarms, t.naive_runs);
+    std::printf("%-36s %9llu %5d %6d %6d %6d %8d %8.1f%% %9d %8d %4d/%d\n", paths[i].name, static_cast<unsigned long long>(t.sequence), t.cuts, t.statuses[0],
+                t.statuses[3], t.statuses[2], t.statuses[1], t.cuts == 0 ? 0.0 : 100.0 * t.asserted / t.cuts, t.planted, t.caught, t.naive_alarms,
+                t.naive_runs);
     naive_alarms += t.naive_alarms;
   }
   for (const Tally& t : tallies)

@@ -120,15 +120,18 @@ TEST_CASE("NULL at the newest version wins, and one row wins all columns") {
   World world("argmax");
   auto ledger = world.ledger();
   auto analytics = world.analytics();
-  world.ch.execute("CREATE TABLE " + world.name + ".positions (event_id UInt64, account String, quantity Nullable(Int64), note Nullable(String)) ENGINE = MergeTree ORDER BY event_id");
-  world.ch.execute("CREATE TABLE " + world.name + ".expected (event_id UInt64, account String, quantity Nullable(Int64), note Nullable(String)) ENGINE = MergeTree ORDER BY event_id");
+  world.ch.execute("CREATE TABLE " + world.name +
+                   ".positions (event_id UInt64, account String, quantity Nullable(Int64), note Nullable(String)) ENGINE = MergeTree ORDER BY event_id");
+  world.ch.execute("CREATE TABLE " + world.name +
+                   ".expected (event_id UInt64, account String, quantity Nullable(Int64), note Nullable(String)) ENGINE = MergeTree ORDER BY event_id");
   const auto rows = [](std::uint64_t s, const char* account, const char* quantity, const char* note) {
     return std::to_string(Event{s, 0}.id()) + "\t" + account + "\t" + quantity + "\t" + note + "\n";
   };
   // Inserted newest first: row order is nobody's business.
   world.ch.insert(world.name + ".positions", rows(4, "a", "\\N", "new") + rows(3, "b", "7", "\\N") + rows(1, "a", "5", "old") + rows(2, "b", "6", "old"));
   world.commit({{1}, {2}, {3}, {4}});
-  world.pg.execute("insert into resume_token_digests select stream, authority, 'positions', row_count, sum_low, sum_high, acked_sequence, acked_by from resume_token_digests");
+  world.pg.execute(
+      "insert into resume_token_digests select stream, authority, 'positions', row_count, sum_low, sum_high, acked_sequence, acked_by from resume_token_digests");
   const Query latest_positions = latest("positions").per("account").values("quantity", "note");
   const std::vector<Query> none;
   const EpochCut cut(ledger, std::span<const Query>(none));
@@ -149,8 +152,9 @@ TEST_CASE("text and uuid keys come in the order of their bytes from both servers
   world.pg.execute("create table keyed (k text primary key, u uuid, n bigint)");  // the database's default collation, on purpose
   world.ch.execute("CREATE TABLE " + world.name + ".keyed (event_id UInt64, k String, u UUID, n Int64) ENGINE = MergeTree ORDER BY event_id");
   const char* keys[] = {"a", "B", "\xC3\xA4", "_", "aa", "Zebra", "zebra"};
-  const char* uuids[] = {"00000000-0000-0001-ffff-000000000000", "ffffffff-ffff-ffff-0000-000000000000", "00000000-0000-0002-0000-000000000001", "80000000-0000-0000-0000-000000000000",
-                         "7fffffff-0000-0000-ffff-ffffffffffff", "00000000-0000-0000-0000-000000000001", "00000000-0000-0001-0000-000000000000"};
+  const char* uuids[] = {"00000000-0000-0001-ffff-000000000000", "ffffffff-ffff-ffff-0000-000000000000", "00000000-0000-0002-0000-000000000001",
+                         "80000000-0000-0000-0000-000000000000", "7fffffff-0000-0000-ffff-ffffffffffff", "00000000-0000-0000-0000-000000000001",
+                         "00000000-0000-0001-0000-000000000000"};
   std::vector<Event> all;
   for (std::size_t i = 0; i < std::size(keys); ++i) {
     world.pg.execute("insert into keyed values ($1, $2::uuid, $3::bigint)", {keys[i], uuids[i], std::to_string(i)});
@@ -158,10 +162,12 @@ TEST_CASE("text and uuid keys come in the order of their bytes from both servers
     world.ch.insert(world.name + ".keyed", std::to_string(all.back().id()) + "\t" + keys[i] + "\t" + uuids[i] + "\t" + std::to_string(i) + "\n");
   }
   world.commit(all);
-  world.pg.execute("insert into resume_token_digests select stream, authority, 'keyed', row_count, sum_low, sum_high, acked_sequence, acked_by from resume_token_digests");
+  world.pg.execute(
+      "insert into resume_token_digests select stream, authority, 'keyed', row_count, sum_low, sum_high, acked_sequence, acked_by from resume_token_digests");
   for (const char* key : {"k", "u"}) {
     const char* other = key[0] == 'k' ? "u" : "k";
-    const Outcome o = check(ledger, Invariant{"keyed", {ledger, current("keyed").key(key).values(other, "n")}, {analytics, events("keyed").key(key).values(other, "n")}}, quick());
+    const Outcome o = check(
+        ledger, Invariant{"keyed", {ledger, current("keyed").key(key).values(other, "n")}, {analytics, events("keyed").key(key).values(other, "n")}}, quick());
     INFO(to_text(o));
     CHECK(o.status == Status::pass);
     CHECK(o.claim == Claim::every_value);
@@ -209,8 +215,11 @@ TEST_CASE("empty sides") {
   }
   SECTION("a query that selects nothing of a complete table: skipped, never pass") {
     world.write({{1, 0, "EUR", "1"}});
-    const Outcome o = check(ledger, Invariant{"none", {ledger, current("balances").where("currency", "XXX").by("currency").sum("amount")},
-                                              {analytics, events("transactions").where("currency", "XXX").by("currency").sum("amount")}}, quick());
+    const Outcome o = check(ledger,
+                            Invariant{"none",
+                                      {ledger, current("balances").where("currency", "XXX").by("currency").sum("amount")},
+                                      {analytics, events("transactions").where("currency", "XXX").by("currency").sum("amount")}},
+                            quick());
     INFO(to_text(o));
     CHECK(o.status == Status::skipped);
     CHECK(o.reason == Reason::nothing_selected);
@@ -273,9 +282,14 @@ TEST_CASE("a superseded version may have been merged away: below retention, not 
   auto ledger = world.ledger();
   auto analytics = world.analytics();
   world.write({{1, 0, "EUR", "10"}});
-  world.ch.execute("CREATE TABLE " + world.name + ".positions (event_id UInt64, account String, quantity Int64) ENGINE = ReplacingMergeTree(event_id) ORDER BY account");
-  world.pg.execute("insert into resume_token_digests select stream, authority, 'positions', row_count, sum_low, sum_high, acked_sequence, acked_by from resume_token_digests");
-  const Outcome o = check(ledger, Invariant{"positions", {analytics, latest("positions").per("account").values("quantity")}, {analytics, events("transactions").by("currency").count()}}, quick());
+  world.ch.execute("CREATE TABLE " + world.name +
+                   ".positions (event_id UInt64, account String, quantity Int64) ENGINE = ReplacingMergeTree(event_id) ORDER BY account");
+  world.pg.execute(
+      "insert into resume_token_digests select stream, authority, 'positions', row_count, sum_low, sum_high, acked_sequence, acked_by from resume_token_digests");
+  const Outcome o = check(
+      ledger,
+      Invariant{"positions", {analytics, latest("positions").per("account").values("quantity")}, {analytics, events("transactions").by("currency").count()}},
+      quick());
   INFO(to_text(o));
   CHECK(o.status == Status::error);
   CHECK(o.reason == Reason::below_retention);

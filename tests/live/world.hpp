@@ -30,13 +30,15 @@ class World {
   explicit World(const std::string& test, const std::string& amount_type = "Decimal(18, 8)")
       : name("t_" + test + "_" + std::to_string(getpid())), pg(std::getenv("EPOCHCUT_POSTGRES")), ch(std::getenv("EPOCHCUT_CLICKHOUSE")) {
     drop();
-    pg.execute("create schema " + name + "; set search_path = " + name +
-               "; create table balances (currency text collate \"C\" primary key, amount numeric(38,8) not null)"
-               "; create table resume_tokens (stream text, authority text, generation bigint, sequence bigint, latest_execution_ns bigint, primary key (stream, authority))"
-               "; create table resume_token_digests (stream text, authority text, relation text, row_count numeric(20,0), sum_low numeric(20,0), sum_high numeric(20,0),"
-               " acked_sequence bigint not null default 0, acked_by text not null default '', primary key (stream, authority, relation))");
+    pg.execute(
+        "create schema " + name + "; set search_path = " + name +
+        "; create table balances (currency text collate \"C\" primary key, amount numeric(38,8) not null)"
+        "; create table resume_tokens (stream text, authority text, generation bigint, sequence bigint, latest_execution_ns bigint, primary key (stream, authority))"
+        "; create table resume_token_digests (stream text, authority text, relation text, row_count numeric(20,0), sum_low numeric(20,0), sum_high numeric(20,0),"
+        " acked_sequence bigint not null default 0, acked_by text not null default '', primary key (stream, authority, relation))");
     ch.execute("CREATE DATABASE " + name);
-    ch.execute("CREATE TABLE " + name + ".transactions (event_id UInt64, currency String, amount " + amount_type + ", memo Nullable(String)) ENGINE = MergeTree ORDER BY event_id");
+    ch.execute("CREATE TABLE " + name + ".transactions (event_id UInt64, currency String, amount " + amount_type +
+               ", memo Nullable(String)) ENGINE = MergeTree ORDER BY event_id");
   }
   ~World() {
     try {
@@ -57,18 +59,22 @@ class World {
     pg.execute("begin");
     std::uint64_t sequence = last_sequence;
     for (const Event& e : events) {
-      pg.execute("insert into balances values ($1, $2::numeric) on conflict (currency) do update set amount = balances.amount + excluded.amount", {e.currency, e.amount});
+      pg.execute("insert into balances values ($1, $2::numeric) on conflict (currency) do update set amount = balances.amount + excluded.amount",
+                 {e.currency, e.amount});
       ids += digest_of_event_id(e.id());
       sequence = e.sequence;
     }
     last_sequence = sequence;
     const std::string s = std::to_string(sequence);
-    pg.execute("insert into resume_tokens values ('test', 'production', 1, $1::bigint, $2::bigint) on conflict (stream, authority) do update set sequence = excluded.sequence,"
-               " latest_execution_ns = excluded.latest_execution_ns", {s, std::to_string(ns)});
-    pg.execute("insert into resume_token_digests values ('test', 'production', 'transactions', $1::numeric, $2::numeric, $3::numeric, $4::bigint, $5) on conflict (stream, authority,"
-               " relation) do update set row_count = excluded.row_count, sum_low = excluded.sum_low, sum_high = excluded.sum_high, acked_sequence = excluded.acked_sequence,"
-               " acked_by = excluded.acked_by",
-               {std::to_string(ids.count), std::to_string(ids.sum_low), std::to_string(ids.sum_high), acked ? s : "0", ch.server_name()});
+    pg.execute(
+        "insert into resume_tokens values ('test', 'production', 1, $1::bigint, $2::bigint) on conflict (stream, authority) do update set sequence = excluded.sequence,"
+        " latest_execution_ns = excluded.latest_execution_ns",
+        {s, std::to_string(ns)});
+    pg.execute(
+        "insert into resume_token_digests values ('test', 'production', 'transactions', $1::numeric, $2::numeric, $3::numeric, $4::bigint, $5) on conflict (stream, authority,"
+        " relation) do update set row_count = excluded.row_count, sum_low = excluded.sum_low, sum_high = excluded.sum_high, acked_sequence = excluded.acked_sequence,"
+        " acked_by = excluded.acked_by",
+        {std::to_string(ids.count), std::to_string(ids.sum_low), std::to_string(ids.sum_high), acked ? s : "0", ch.server_name()});
     pg.commit();
   }
 

@@ -32,7 +32,8 @@ void run(const std::string& sql, clickhouse::Parameters parameters = {}) {
   const Control control;
   clickhouse::Transport transport(clickhouse::parse_url(url), {});
   auto exchange = transport.start({sql, std::move(parameters), control.clock->now() + Millis(60'000)});
-  while (!exchange->read(control).empty()) {}
+  while (!exchange->read(control).empty()) {
+  }
 }
 
 /// A database for one test case.
@@ -116,17 +117,25 @@ std::string row_binary(const Relation& rows, std::size_t fixed_memo) {
       const Value v = field.column[row];
       if (field.name != "event_id") out += v.null ? '\1' : '\0';
       if (v.null) continue;
-      if (field.name == "flag" || field.name == "small") out += static_cast<char>(v.word);
+      if (field.name == "flag" || field.name == "small")
+        out += static_cast<char>(v.word);
       else if (v.type == Type::text) {
         std::string text(v.text);
-        if (field.name == "memo" && fixed_memo != 0) text.resize(fixed_memo);
-        else out += static_cast<char>(text.size());
+        if (field.name == "memo" && fixed_memo != 0)
+          text.resize(fixed_memo);
+        else
+          out += static_cast<char>(text.size());
         out += text;
-      } else if (v.type == Type::uuid) put(out, static_cast<std::uint64_t>(v.wide >> 64)), put(out, static_cast<std::uint64_t>(v.wide));
-      else if (v.type == Type::decimal) put(out, v.wide);
-      else if (v.type == Type::date) put(out, static_cast<std::uint16_t>(v.word));
-      else if (v.type == Type::timestamp_ns) put(out, static_cast<std::uint32_t>(v.word / 1'000'000'000));
-      else put(out, v.word);
+      } else if (v.type == Type::uuid)
+        put(out, static_cast<std::uint64_t>(v.wide >> 64)), put(out, static_cast<std::uint64_t>(v.wide));
+      else if (v.type == Type::decimal)
+        put(out, v.wide);
+      else if (v.type == Type::date)
+        put(out, static_cast<std::uint16_t>(v.word));
+      else if (v.type == Type::timestamp_ns)
+        put(out, static_cast<std::uint32_t>(v.word / 1'000'000'000));
+      else
+        put(out, v.word);
     }
   return out;
 }
@@ -275,11 +284,13 @@ TEST_CASE("one digest of event ids on both sides") {
 
 TEST_CASE("sums are exact, or overflow is said") {
   Scratch scratch;
-  scratch.table("sums", "event_id UInt64, k String, i Int64, u UInt64, d9 Decimal(9, 2), d18 Decimal(18, 4), d38 Decimal(38, 2), n Nullable(Decimal(38, 2)), f Float64",
-                "SELECT number, if(number < 4, 'a', 'b'), toInt64(-9223372036854775808), toUInt64(18446744073709551615), toDecimal32('9999999.99', 2), "
-                "toDecimal64('99999999999999.9999', 4), toDecimal128(if(number < 4, '900000000000000000000000000000000000.00', '1.01'), 2), NULL, 0.5 FROM system.numbers LIMIT 8");
-  CHECK(print(read(events("sums").by("k").sum("i").sum("u").sum("d9").sum("d18").sum("n").count(), at(100)).rows) ==
-        "a -36893488147419103232 73786976294838206460 39999999.96 399999999999999.9996 NULL 4 \nb -36893488147419103232 73786976294838206460 39999999.96 399999999999999.9996 NULL 4 \n");
+  scratch.table(
+      "sums", "event_id UInt64, k String, i Int64, u UInt64, d9 Decimal(9, 2), d18 Decimal(18, 4), d38 Decimal(38, 2), n Nullable(Decimal(38, 2)), f Float64",
+      "SELECT number, if(number < 4, 'a', 'b'), toInt64(-9223372036854775808), toUInt64(18446744073709551615), toDecimal32('9999999.99', 2), "
+      "toDecimal64('99999999999999.9999', 4), toDecimal128(if(number < 4, '900000000000000000000000000000000000.00', '1.01'), 2), NULL, 0.5 FROM system.numbers LIMIT 8");
+  CHECK(
+      print(read(events("sums").by("k").sum("i").sum("u").sum("d9").sum("d18").sum("n").count(), at(100)).rows) ==
+      "a -36893488147419103232 73786976294838206460 39999999.96 399999999999999.9996 NULL 4 \nb -36893488147419103232 73786976294838206460 39999999.96 399999999999999.9996 NULL 4 \n");
   const Failure overflow = failure_of([] { read(events("sums").by("k").sum("d38"), at(100)); });
   CHECK(overflow.kind == Reason::overflow);
   CHECK(overflow.message.find("d38") != std::string::npos);
@@ -295,11 +306,13 @@ TEST_CASE("sums are exact, or overflow is said") {
 // GROUP BY of a Decimal(38) beside other keys kills an 18.16, so it must never be sent.
 TEST_CASE("decimals are keys like any other") {
   Scratch scratch;
-  scratch.table("prices", "event_id UInt64, k String, d Nullable(Decimal(38, 8)), v Int64",
-                "SELECT number, toString(number % 3), if(number % 5 = 0, NULL, toDecimal128(toInt64(number % 4) * 1000000007 - 2000000000, 8) * toDecimal128('1000000000001', 0)), number FROM system.numbers LIMIT 5000");
+  scratch.table(
+      "prices", "event_id UInt64, k String, d Nullable(Decimal(38, 8)), v Int64",
+      "SELECT number, toString(number % 3), if(number % 5 = 0, NULL, toDecimal128(toInt64(number % 4) * 1000000007 - 2000000000, 8) * toDecimal128('1000000000001', 0)), number FROM system.numbers LIMIT 5000");
   const Relation table = read(events("prices").values("k", "d", "v"), at_rest()).rows;
-  for (const Query& query : {events("prices").by("d").count(), events("prices").by("k", "d").sum("v"), latest("prices").per("k", "d").values("v"), latest("prices").per("k", "d").by("d").sum("v"),
-                             latest("prices").per("v").by("k", "d").sum("d").as("s"), latest("prices").per("d").where("d", Comparison::greater, Decimal{0, 0}).values("k")})
+  for (const Query& query : {events("prices").by("d").count(), events("prices").by("k", "d").sum("v"), latest("prices").per("k", "d").values("v"),
+                             latest("prices").per("k", "d").by("d").sum("v"), latest("prices").per("v").by("k", "d").sum("d").as("s"),
+                             latest("prices").per("d").where("d", Comparison::greater, Decimal{0, 0}).values("k")})
     for (const Form form : {Form::plain, Form::distinct}) {
       const Evaluated want = evaluate(query.plan(), table, at(4'321), form);
       const Answer got = read(query, at(4'321), form);
@@ -322,8 +335,7 @@ TEST_CASE("enums and low cardinality are text, and sort as text") {
 TEST_CASE("names and values that are hostile to SQL") {
   Scratch scratch;
   const std::string table = "a`b\\c'd", column = "x`,'\\ y", quoted_column = "`x\\`,'\\\\ y`";
-  scratch.table("`a\\`b\\\\c'd`", "event_id UInt64, " + quoted_column + " String, _a0 String, _r0 String, _ae UInt8",
-                "VALUES (0, '', 'p', 'q', 7)");
+  scratch.table("`a\\`b\\\\c'd`", "event_id UInt64, " + quoted_column + " String, _a0 String, _r0 String, _ae UInt8", "VALUES (0, '', 'p', 'q', 7)");
   CHECK(print(read(events(table).values(column, "_a0", "_r0", "_ae"), at(9)).rows) == "0  p q 7 \n");
   std::string every;
   for (int byte = 0; byte < 256; ++byte) every += static_cast<char>(byte);
@@ -335,12 +347,14 @@ TEST_CASE("names and values that are hostile to SQL") {
 
 TEST_CASE("replays count once, and two rows of one event are a conflict") {
   Scratch scratch;
-  scratch.table("twice", "event_id UInt64, k String, v Nullable(Int64)", "VALUES (1, 'a', NULL), (1, 'a', NULL), (2, 'a', 5), (3, 'b', 1), (3, 'b', 2), (3, 'b', 2), (4, 'c', 1), (4, 'c', NULL)");
+  scratch.table("twice", "event_id UInt64, k String, v Nullable(Int64)",
+                "VALUES (1, 'a', NULL), (1, 'a', NULL), (2, 'a', 5), (3, 'b', 1), (3, 'b', 2), (3, 'b', 2), (4, 'c', 1), (4, 'c', NULL)");
   const Answer plain = read(events("twice").by("k").sum("v"), at(2)), distinct = read(events("twice").by("k").sum("v"), at(2), Form::distinct);
   CHECK(plain.proof.ids->count == 3);
   CHECK(*distinct.proof.ids == digest_of_event_id(1) + digest_of_event_id(2));
   CHECK(distinct.proof.conflicts == 0);
-  for (const Query& query : {events("twice").values("k", "v"), events("twice").by("k").sum("v"), latest("twice").per("k").values("v"), latest("twice").per("k").by("k").sum("v")}) {
+  for (const Query& query :
+       {events("twice").values("k", "v"), events("twice").by("k").sum("v"), latest("twice").per("k").values("v"), latest("twice").per("k").by("k").sum("v")}) {
     const Answer answer = read(query, at(9), Form::distinct);
     CHECK(answer.proof.conflicts == 2);
     CHECK(answer.proof.conflicting_ids == "3, 4");
@@ -389,7 +403,8 @@ TEST_CASE("failures say what to do and never a password") {
   CHECK(read(events("small").values("k"), at(1)).rows.fields.size() == 2);
 
   const std::string address = clickhouse::parse_url(url).where;
-  const Failure stranger = failure_of([&] { read(events("small").count(), at(1), Form::plain, {}, "http://default:s3cr3t@" + address + "/?database=" + database); });
+  const Failure stranger =
+      failure_of([&] { read(events("small").count(), at(1), Form::plain, {}, "http://default:s3cr3t@" + address + "/?database=" + database); });
   CHECK(stranger.kind == Reason::authentication);
   CHECK(stranger.where == address);
   const Failure nobody = failure_of([] { read(events("small").count(), at(1), Form::plain, {}, "http://u:s3cr3t@127.0.0.1:1/"); });
@@ -450,7 +465,10 @@ TEST_CASE("several cursors of one source, in any order, and blocks as they come"
   CHECK(first->proof().ids->count == 300'000);
   AnyCursor limited = source.open(plan, at(UINT64_MAX), Form::plain, {.rows_max = 100'000});
   CHECK(failure_of([&] { limited->proof(); }).kind == Reason::incomplete);
-  CHECK(failure_of([&] { while (limited->next(block)) {} }).kind == Reason::too_large);
+  CHECK(failure_of([&] {
+          while (limited->next(block)) {
+          }
+        }).kind == Reason::too_large);
   CHECK(failure_of([&] { limited->next(block); }).kind == Reason::incomplete);
   CHECK(failure_of([&] { limited->proof(); }).kind == Reason::incomplete);
 }
@@ -499,7 +517,9 @@ TEST_CASE("a cancelled or late read ends at once, here and on the server") {
   const auto running = [] {
     std::string name;
     clickhouse::Session session(clickhouse::parse_url(url), {});
-    return session.all("SELECT count() FROM system.processes WHERE query LIKE '%" + database + "%slow%' AND query NOT LIKE '%system.processes%'", {}, name).fields[0].column.words()[0];
+    return session.all("SELECT count() FROM system.processes WHERE query LIKE '%" + database + "%slow%' AND query NOT LIKE '%system.processes%'", {}, name)
+        .fields[0]
+        .column.words()[0];
   };
   const SystemClock clock;
   {

@@ -58,8 +58,8 @@ Reason refusal(std::uint32_t type, const std::string& cell) {
   return Reason::none;
 }
 
-const std::vector<std::uint32_t> all_types = {oid::boolean, oid::int2,    oid::int4,  oid::int8, oid::float4, oid::float8,    oid::numeric, oid::text,
-                                              oid::varchar, oid::bpchar,  oid::bytea, oid::uuid, oid::date,   oid::timestamp, oid::timestamptz};
+const std::vector<std::uint32_t> all_types = {oid::boolean, oid::int2,   oid::int4,  oid::int8, oid::float4, oid::float8,    oid::numeric,    oid::text,
+                                              oid::varchar, oid::bpchar, oid::bytea, oid::uuid, oid::date,   oid::timestamp, oid::timestamptz};
 
 std::vector<CopyColumn> columns_of_all_types() {
   std::vector<CopyColumn> columns;
@@ -71,10 +71,11 @@ std::vector<CopyColumn> columns_of_all_types() {
 std::string stream_of_all_types() {
   std::string bytes = header;
   for (int row = 0; row < 2; ++row)
-    bytes += tuple({field(std::string(1, static_cast<char>(row))), field(big_endian(std::int16_t{-2})), field(big_endian(std::int32_t{3})), field(big_endian(std::int64_t{-4})),
-                    field(big_endian(std::uint32_t{0x3FC00000})), field(big_endian(std::uint64_t{0xC004000000000000})), field(numeric(0, 0x4000, 2, {12, 3400})),
-                    field("text"), field(""), field("ab  "), field(std::string("\0\xFF", 2)), field(std::string(16, '\x11')), field(big_endian(std::int32_t{row})),
-                    field(big_endian(std::int64_t{row})), field(big_endian(std::int64_t{-1}))});
+    bytes += tuple({field(std::string(1, static_cast<char>(row))), field(big_endian(std::int16_t{-2})), field(big_endian(std::int32_t{3})),
+                    field(big_endian(std::int64_t{-4})), field(big_endian(std::uint32_t{0x3FC00000})), field(big_endian(std::uint64_t{0xC004000000000000})),
+                    field(numeric(0, 0x4000, 2, {12, 3400})), field("text"), field(""), field("ab  "), field(std::string("\0\xFF", 2)),
+                    field(std::string(16, '\x11')), field(big_endian(std::int32_t{row})), field(big_endian(std::int64_t{row})),
+                    field(big_endian(std::int64_t{-1}))});
   bytes += big_endian(static_cast<std::int16_t>(all_types.size()));
   for (std::size_t i = 0; i < all_types.size(); ++i) bytes += null_field;
   return bytes + trailer;
@@ -88,8 +89,21 @@ TEST_CASE("copy_binary: every type maps onto its logical type, exactly") {
   decoder.finish();
   const Relation rows = decoder.take();
   REQUIRE(rows.rows() == 3);
-  const std::vector<std::string> expected = {"true", "-2", "3", "-4", "1.5", "-2.5", "-12.34", "text", "", "ab", std::string("\0\xFF", 2), "11111111-1111-1111-1111-111111111111",
-                                             "2000-01-02", "2000-01-01T00:00:00.000001000Z", "1999-12-31T23:59:59.999999000Z"};
+  const std::vector<std::string> expected = {"true",
+                                             "-2",
+                                             "3",
+                                             "-4",
+                                             "1.5",
+                                             "-2.5",
+                                             "-12.34",
+                                             "text",
+                                             "",
+                                             "ab",
+                                             std::string("\0\xFF", 2),
+                                             "11111111-1111-1111-1111-111111111111",
+                                             "2000-01-02",
+                                             "2000-01-01T00:00:00.000001000Z",
+                                             "1999-12-31T23:59:59.999999000Z"};
   for (std::size_t i = 0; i < expected.size(); ++i) {
     CHECK(to_string(rows.fields[i].column[1]) == expected[i]);
     CHECK(rows.fields[i].column[2].null);
@@ -226,9 +240,12 @@ TEST_CASE("copy_binary: damaged bytes give a failure or other values, never a cr
     std::string bytes = whole;
     for (std::uint64_t change = random() % 4; change < 4; ++change) {
       const std::size_t at = random() % bytes.size();
-      if (random() % 4 == 0) bytes.erase(at, random() % 8);
-      else if (random() % 4 == 0) bytes.insert(at, 1 + random() % 8, static_cast<char>(random()));
-      else bytes[at] = static_cast<char>(random());
+      if (random() % 4 == 0)
+        bytes.erase(at, random() % 8);
+      else if (random() % 4 == 0)
+        bytes.insert(at, 1 + random() % 8, static_cast<char>(random()));
+      else
+        bytes[at] = static_cast<char>(random());
     }
     CopyBinaryDecoder decoder(columns_of_all_types());
     try {

@@ -7,7 +7,9 @@
 using namespace small_exchange;
 
 namespace {
-std::uint64_t visible(Exchange& x, std::uint64_t sequence = 1'000) { return x.analytics.visible("transactions", as_of(x.token.stream, {sequence, 0}), {.clock = &x.clock}).count; }
+std::uint64_t visible(Exchange& x, std::uint64_t sequence = 1'000) {
+  return x.analytics.visible("transactions", as_of(x.token.stream, {sequence, 0}), {.clock = &x.clock}).count;
+}
 }  // namespace
 
 TEST_CASE("rows become visible at their scripted time, each batch whole") {

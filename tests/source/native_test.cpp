@@ -34,9 +34,7 @@ const std::string others(
     114);
 
 // SELECT arrayJoin([toNullable(1), NULL, 3]) AS n, if(n = 1, NULL, 'one') AS s
-const std::string nulls(
-    "\002\003\001n\017Nullable(UInt8)\000\001\000\001\000\003\001s\020Nullable(String)\001\001\000\003one\003one\003one",
-    60);
+const std::string nulls("\002\003\001n\017Nullable(UInt8)\000\001\000\001\000\003\001s\020Nullable(String)\001\001\000\003one\003one\003one", 60);
 
 // SELECT number AS n, 'DB::Exception: Code: 1' AS s FROM system.numbers LIMIT 3 (max_block_size = 2)
 const std::string two_blocks(
@@ -111,9 +109,32 @@ TEST_CASE("types are read as they are written, and others are refused by name") 
   CHECK(type_of("DateTime('Europe/Berlin')") == Type::timestamp_ns);
   CHECK(type_of("Decimal(38,38)") == Type::decimal);
   CHECK(parse_native_type("x", "LowCardinality(Nullable(String))").low_cardinality);
-  for (const char* name : {"", "Array(UInt8)", "Tuple(UInt8)", "Nothing", "Nullable(Nothing)", "Nullable(Nullable(UInt8))", "Nullable(UInt8", "UInt128", "Int256", "Decimal(39, 2)",
-                           "Decimal(5, 6)", "Decimal(5)", "Decimal(0, 0)", "FixedString(0)", "FixedString(-1)", "FixedString(99999999999)", "Enum8('a' = 128)", "Enum8('a')", "Enum8('a",
-                           "Enum8(", "Enum16('a' = 1))", "DateTime64(10)", "DateTime(3)", "AggregateFunction(sum, UInt8)", "uint8", "Nullable(LowCardinality(String))"}) {
+  for (const char* name : {"",
+                           "Array(UInt8)",
+                           "Tuple(UInt8)",
+                           "Nothing",
+                           "Nullable(Nothing)",
+                           "Nullable(Nullable(UInt8))",
+                           "Nullable(UInt8",
+                           "UInt128",
+                           "Int256",
+                           "Decimal(39, 2)",
+                           "Decimal(5, 6)",
+                           "Decimal(5)",
+                           "Decimal(0, 0)",
+                           "FixedString(0)",
+                           "FixedString(-1)",
+                           "FixedString(99999999999)",
+                           "Enum8('a' = 128)",
+                           "Enum8('a')",
+                           "Enum8('a",
+                           "Enum8(",
+                           "Enum16('a' = 1))",
+                           "DateTime64(10)",
+                           "DateTime(3)",
+                           "AggregateFunction(sum, UInt8)",
+                           "uint8",
+                           "Nullable(LowCardinality(String))"}) {
     INFO(name);
     try {
       parse_native_type("amount", name);
@@ -138,8 +159,10 @@ TEST_CASE("an answer cut at any byte but a block's end is incomplete") {
   for (const std::string* answer : answers)
     for (std::size_t cut = 1; cut < answer->size(); ++cut) {
       const Reason reason = refusal(answer->substr(0, cut));
-      if (reason == Reason::none) ++whole;
-      else CHECK(reason == Reason::incomplete);
+      if (reason == Reason::none)
+        ++whole;
+      else
+        CHECK(reason == Reason::incomplete);
     }
   CHECK(whole == 1);  // only the transport knows that two_blocks has a second one
 }
@@ -170,14 +193,14 @@ TEST_CASE("an exception's text after a block is an exception, and inside of a va
 
 TEST_CASE("sizes are limits and never allocations") {
   const std::string huge = "\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\x7F", beyond = "\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\x7F";
-  CHECK(refusal(huge + huge) == Reason::incomplete);                               // columns
-  CHECK(refusal("\1" + huge) == Reason::too_large);                                // rows
-  CHECK(refusal("\1\1" + huge) == Reason::incomplete);                             // a name
-  CHECK(refusal("\1\1\1x" + huge) == Reason::incomplete);                          // a type
-  CHECK(refusal(block_of("String", huge)) == Reason::too_large);                   // a text
-  CHECK(refusal(block_of("String", beyond)) == Reason::incomplete);                // a length of 70 bits
-  CHECK(refusal("\1\xFF\xFF\xFF\x1F\1x\6UInt64") == Reason::incomplete);           // 67 million rows promised and none there
-  CHECK(refusal("\0\1"s) == Reason::incomplete);                                   // rows of no columns
+  CHECK(refusal(huge + huge) == Reason::incomplete);                      // columns
+  CHECK(refusal("\1" + huge) == Reason::too_large);                       // rows
+  CHECK(refusal("\1\1" + huge) == Reason::incomplete);                    // a name
+  CHECK(refusal("\1\1\1x" + huge) == Reason::incomplete);                 // a type
+  CHECK(refusal(block_of("String", huge)) == Reason::too_large);          // a text
+  CHECK(refusal(block_of("String", beyond)) == Reason::incomplete);       // a length of 70 bits
+  CHECK(refusal("\1\xFF\xFF\xFF\x1F\1x\6UInt64") == Reason::incomplete);  // 67 million rows promised and none there
+  CHECK(refusal("\0\1"s) == Reason::incomplete);                          // rows of no columns
   CHECK(refusal("\0\0"s) == Reason::none);
 }
 

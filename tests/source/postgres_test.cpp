@@ -28,7 +28,8 @@ class Admin {
  public:
   Admin() : connection_(PQconnectdb(dsn("application_name=epochcut_test_admin").c_str())) {
     REQUIRE(PQstatus(connection_) == CONNECTION_OK);
-    PQsetNoticeProcessor(connection_, [](void*, const char*) {}, nullptr);
+    PQsetNoticeProcessor(
+        connection_, [](void*, const char*) {}, nullptr);
   }
   Admin(const Admin&) = delete;
   Admin& operator=(const Admin&) = delete;
@@ -65,14 +66,16 @@ struct World {
     static int count = 0;
     name = "postgres_test_" + std::to_string(getpid()) + "_" + std::to_string(count++);
     admin("CREATE SCHEMA " + name + "; SET search_path = " + name);
-    admin("CREATE TABLE resume_tokens(stream text, authority text, generation bigint, sequence bigint, latest_execution_ns bigint, PRIMARY KEY (stream, authority));"
-          "CREATE TABLE resume_token_digests(stream text, authority text, relation text, row_count numeric(20,0), sum_low numeric(20,0), sum_high numeric(20,0), "
-          "acked_sequence bigint NOT NULL DEFAULT 0, acked_by text NOT NULL DEFAULT '', PRIMARY KEY (stream, authority, relation))");
+    admin(
+        "CREATE TABLE resume_tokens(stream text, authority text, generation bigint, sequence bigint, latest_execution_ns bigint, PRIMARY KEY (stream, authority));"
+        "CREATE TABLE resume_token_digests(stream text, authority text, relation text, row_count numeric(20,0), sum_low numeric(20,0), sum_high numeric(20,0), "
+        "acked_sequence bigint NOT NULL DEFAULT 0, acked_by text NOT NULL DEFAULT '', PRIMARY KEY (stream, authority, relation))");
   }
   ~World() { admin("ROLLBACK; DROP SCHEMA " + name + " CASCADE"); }
 
   void token(std::uint64_t sequence) {
-    admin("INSERT INTO resume_tokens VALUES ('engine', 'production', 4, " + std::to_string(sequence) + ", 77) ON CONFLICT (stream, authority) DO UPDATE SET sequence = excluded.sequence");
+    admin("INSERT INTO resume_tokens VALUES ('engine', 'production', 4, " + std::to_string(sequence) +
+          ", 77) ON CONFLICT (stream, authority) DO UPDATE SET sequence = excluded.sequence");
   }
   std::string in(const std::string& table) const { return name + "." + table; }
   TokenTable tokens(int leg_bits = 0) const {
@@ -178,9 +181,10 @@ class Proxy {
 
 TEST_CASE("postgres: token and sums come from one snapshot") {
   World world;
-  world.admin("CREATE TABLE balances(currency text, amount numeric(38,8)); INSERT INTO balances VALUES ('EUR', 1.5), ('USD', 100000000000000000000), ('USD', -0.00000001), ('CHF', NULL);"
-              "CREATE TABLE transactions(event_id bigint PRIMARY KEY, currency text, amount bigint);"
-              "INSERT INTO transactions VALUES (1, 'EUR', 9223372036854775807), (2, 'EUR', 9223372036854775807), (3, 'EUR', 5)");
+  world.admin(
+      "CREATE TABLE balances(currency text, amount numeric(38,8)); INSERT INTO balances VALUES ('EUR', 1.5), ('USD', 100000000000000000000), ('USD', -0.00000001), ('CHF', NULL);"
+      "CREATE TABLE transactions(event_id bigint PRIMARY KEY, currency text, amount bigint);"
+      "INSERT INTO transactions VALUES (1, 'EUR', 9223372036854775807), (2, 'EUR', 9223372036854775807), (3, 'EUR', 5)");
   world.token(2);
   world.admin("INSERT INTO resume_token_digests VALUES ('engine', 'production', 'transactions', 2, 18446744073709551615, 7, 2, 'ch-1')");
   Postgres ledger(dsn(), world.tokens());
@@ -210,7 +214,8 @@ TEST_CASE("postgres: token and sums come from one snapshot") {
   CHECK((acked->sequence == 2 && acked->server == "ch-1"));
   CHECK(!ledger.acknowledged(*snapshot.token, "shadow", "transactions", {}));
   const FollowerInfo about = ledger.about(world.in("transactions"), {});
-  CHECK(about.relation == snapshot.server.name.substr(0, snapshot.server.name.find('@')) + "/" + world.admin("SELECT current_database()") + "/" + world.in("transactions"));
+  CHECK(about.relation ==
+        snapshot.server.name.substr(0, snapshot.server.name.find('@')) + "/" + world.admin("SELECT current_database()") + "/" + world.in("transactions"));
   CHECK(about.stream == "engine");
   const Visible visible = ledger.visible(world.in("transactions"), as_of(snapshot.token->stream, snapshot.token->epoch), {});
   CHECK((visible.count == 2 && visible.newest == 3));
@@ -226,11 +231,21 @@ struct Generated {
   std::string name, sql_type;
   Type type;
 };
-const std::vector<Generated> generated = {{"event_id", "bigint", Type::int64}, {"flag", "boolean", Type::boolean},   {"small", "smallint", Type::int64},
-                                          {"n", "integer", Type::int64},      {"big", "bigint", Type::int64},       {"amount", "numeric(20,4)", Type::decimal},
-                                          {"rate", "numeric", Type::decimal}, {"score", "float8", Type::float64},   {"kind", "text", Type::text},
-                                          {"side", "side", Type::text},       {"code", "char(6)", Type::text},      {"raw", "bytea", Type::text},
-                                          {"id", "uuid", Type::uuid},         {"day", "date", Type::date},          {"at", "timestamptz", Type::timestamp_ns},
+const std::vector<Generated> generated = {{"event_id", "bigint", Type::int64},
+                                          {"flag", "boolean", Type::boolean},
+                                          {"small", "smallint", Type::int64},
+                                          {"n", "integer", Type::int64},
+                                          {"big", "bigint", Type::int64},
+                                          {"amount", "numeric(20,4)", Type::decimal},
+                                          {"rate", "numeric", Type::decimal},
+                                          {"score", "float8", Type::float64},
+                                          {"kind", "text", Type::text},
+                                          {"side", "side", Type::text},
+                                          {"code", "char(6)", Type::text},
+                                          {"raw", "bytea", Type::text},
+                                          {"id", "uuid", Type::uuid},
+                                          {"day", "date", Type::date},
+                                          {"at", "timestamptz", Type::timestamp_ns},
                                           {"local_at", "timestamp", Type::timestamp_ns}};
 
 /// Few different values, so that groups, ties and equal filters happen; among them those that engines disagree about.
@@ -265,7 +280,9 @@ Value random_value(const Generated& g, std::mt19937_64& random) {
 
 std::string sql_literal(const Value& v, const Generated& g) {
   if (v.null) return "NULL";
-  std::string text = g.type == Type::float64 ? postgres::rendering::float_text(v.as_float64()) : g.name == "raw" ? postgres::rendering::bytea_text(v.text) : to_string(v);
+  std::string text = g.type == Type::float64 ? postgres::rendering::float_text(v.as_float64())
+                     : g.name == "raw"       ? postgres::rendering::bytea_text(v.text)
+                                             : to_string(v);
   for (std::size_t at = 0; (at = text.find('\'', at)) != std::string::npos; at += 2) text.insert(at, "'");
   return "'" + text + "'";
 }
@@ -325,8 +342,10 @@ Query random_query(const std::string& relation, std::mt19937_64& random) {
     const Generated& other = any();  // now and then of another type; but bytes that are no UTF-8 are refused where a text is meant
     const Value value = random() % 12 == 0 && other.name != "raw" ? random_value(other, random) : random_value(g, random);
     Filter filter{g.name, static_cast<Comparison>(random() % 8), Literal(value)};
-    if (value.type == Type::timestamp_ns && !value.null && random() % 2 == 0) filter.literal = Literal(Value(Timestamp{value.as_int64() + static_cast<std::int64_t>(random() % 3) - 1}));
-    if (value.type == Type::int64 && !value.null && random() % 4 == 0) filter.literal = random() % 2 ? Literal(Value(UINT64_MAX)) : Literal(Value(Decimal{15, 1}));
+    if (value.type == Type::timestamp_ns && !value.null && random() % 2 == 0)
+      filter.literal = Literal(Value(Timestamp{value.as_int64() + static_cast<std::int64_t>(random() % 3) - 1}));
+    if (value.type == Type::int64 && !value.null && random() % 4 == 0)
+      filter.literal = random() % 2 ? Literal(Value(UINT64_MAX)) : Literal(Value(Decimal{15, 1}));
     plan.where.push_back(filter);
   }
   if (random() % 2 == 0) {  // grouped
@@ -353,7 +372,8 @@ void require_equal(const Relation& actual, const Relation& expected) {
     CHECK(actual.fields[c].role == expected.fields[c].role);
     REQUIRE(family(actual.fields[c].column.type()) == family(expected.fields[c].column.type()));
     for (std::size_t row = 0; row < actual.rows(); ++row) {
-      INFO("column " << actual.fields[c].name << " row " << row << ": " << to_string(actual.fields[c].column[row]) << " for " << to_string(expected.fields[c].column[row]));
+      INFO("column " << actual.fields[c].name << " row " << row << ": " << to_string(actual.fields[c].column[row]) << " for "
+                     << to_string(expected.fields[c].column[row]));
       REQUIRE((compare(actual.fields[c].column[row], expected.fields[c].column[row]) == 0));
     }
   }
@@ -461,8 +481,9 @@ TEST_CASE("postgres: as a follower with a token of its own") {
 
 TEST_CASE("postgres: event ids that are no event ids") {
   World world;
-  world.admin("CREATE TABLE t(event_id bigint, v int); INSERT INTO t VALUES (1, 1), (NULL, 2); CREATE TABLE f(event_id float8, v int);"
-              "CREATE TABLE n(event_id numeric(20,0) NOT NULL, v int); INSERT INTO n VALUES (18446744073709551615, 1), (18446744073709551614, 2)");
+  world.admin(
+      "CREATE TABLE t(event_id bigint, v int); INSERT INTO t VALUES (1, 1), (NULL, 2); CREATE TABLE f(event_id float8, v int);"
+      "CREATE TABLE n(event_id numeric(20,0) NOT NULL, v int); INSERT INTO n VALUES (18446744073709551615, 1), (18446744073709551614, 2)");
   Postgres source(dsn());
   CHECK(failure_of([&] { one(source, events(world.in("t")).sum("v")); }).kind == Reason::schema);
   CHECK(failure_of([&] { one(source, events(world.in("f")).sum("v")); }).kind == Reason::schema);
@@ -473,8 +494,9 @@ TEST_CASE("postgres: event ids that are no event ids") {
 
 TEST_CASE("postgres: values that don't fit are overflow, types that don't are schema") {
   World world;
-  world.admin("CREATE TABLE t(k text, a numeric, b timestamptz, c jsonb, d int[]); INSERT INTO t VALUES ('nan', 'NaN'), ('big', 1e38), ('inf', 'Infinity'), ('fine', 1e37);"
-              "INSERT INTO t(k, b) VALUES ('time', 'infinity'), ('old', '0001-01-01')");
+  world.admin(
+      "CREATE TABLE t(k text, a numeric, b timestamptz, c jsonb, d int[]); INSERT INTO t VALUES ('nan', 'NaN'), ('big', 1e38), ('inf', 'Infinity'), ('fine', 1e37);"
+      "INSERT INTO t(k, b) VALUES ('time', 'infinity'), ('old', '0001-01-01')");
   Postgres source(dsn());
   for (const char* k : {"nan", "big", "inf", "time", "old"}) {
     const Failure failure = failure_of([&] { one(source, current(world.in("t")).where("k", k).key("k").values("a", "b")); });
@@ -490,8 +512,9 @@ TEST_CASE("postgres: values that don't fit are overflow, types that don't are sc
 
 TEST_CASE("postgres: names are quoted, domains and views are read") {
   World world;
-  world.admin("CREATE DOMAIN money_amount AS numeric(20,2); CREATE DOMAIN nested AS money_amount; CREATE TABLE \"Odd \"\"Table\"(\"a b\" varchar(9), \"select\" nested);"
-              "INSERT INTO \"Odd \"\"Table\" VALUES ('x', 1.25); CREATE VIEW v AS SELECT \"a b\" AS k, \"select\" AS amount FROM \"Odd \"\"Table\"");
+  world.admin(
+      "CREATE DOMAIN money_amount AS numeric(20,2); CREATE DOMAIN nested AS money_amount; CREATE TABLE \"Odd \"\"Table\"(\"a b\" varchar(9), \"select\" nested);"
+      "INSERT INTO \"Odd \"\"Table\" VALUES ('x', 1.25); CREATE VIEW v AS SELECT \"a b\" AS k, \"select\" AS amount FROM \"Odd \"\"Table\"");
   Postgres source(dsn());
   const Relation odd = one(source, current(world.name + ".\"Odd \"\"Table\"").key("a b").values("select")).relations[0];
   CHECK(to_string(odd.column("select")[0]) == "1.25");
@@ -571,7 +594,10 @@ TEST_CASE("postgres: a backend that is killed in mid-COPY, and a connection that
     Relation block;
     REQUIRE(cursor->next(block));
     world.admin("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '" + world.name + "'");
-    const Failure failure = failure_of([&] { while (cursor->next(block)) {} });
+    const Failure failure = failure_of([&] {
+      while (cursor->next(block)) {
+      }
+    });
     CHECK(failure.kind == Reason::connection);
     CHECK(failure.retryable);
     CHECK(failure.poisons_connection);
@@ -603,7 +629,8 @@ TEST_CASE("postgres: a cancelled read stops its statement in the server too") {
   control.cancel = &cancel;
   std::thread other([&] { std::this_thread::sleep_for(300ms), cancel.request(); });
   const auto begin = std::chrono::steady_clock::now();
-  const Failure failure = failure_of([&] { collect(source.open(events(world.in("v")).values("event_id").as("e").plan(), {.at_rest = true}, Form::plain, control), control); });
+  const Failure failure =
+      failure_of([&] { collect(source.open(events(world.in("v")).values("event_id").as("e").plan(), {.at_rest = true}, Form::plain, control), control); });
   other.join();
   CHECK(failure.kind == Reason::cancelled);
   CHECK(failure.retryable);
@@ -658,8 +685,8 @@ TEST_CASE("postgres: row-level security and missing grants are errors, never zer
   World world;
   const std::string role = world.name;
   world.admin("CREATE ROLE " + role + " LOGIN PASSWORD 'Tr0ub4dor'; GRANT USAGE ON SCHEMA " + world.name + " TO " + role);
-  world.admin("CREATE TABLE hidden(k int, v int); INSERT INTO hidden VALUES (1, 1); ALTER TABLE hidden ENABLE ROW LEVEL SECURITY; GRANT SELECT ON hidden TO " + role +
-              "; CREATE TABLE forbidden(k int)");
+  world.admin("CREATE TABLE hidden(k int, v int); INSERT INTO hidden VALUES (1, 1); ALTER TABLE hidden ENABLE ROW LEVEL SECURITY; GRANT SELECT ON hidden TO " +
+              role + "; CREATE TABLE forbidden(k int)");
   {
     Postgres source(dsn("user=" + role + " password=Tr0ub4dor"));
     const Failure hidden = failure_of([&] { one(source, current(world.in("hidden")).by("k").sum("v")); });
@@ -669,7 +696,9 @@ TEST_CASE("postgres: row-level security and missing grants are errors, never zer
     CHECK(forbidden.kind == Reason::authentication);
     CHECK(forbidden.message.find("grant select") != std::string::npos);
     // Hidden rows behind a counting look too.
-    CHECK(failure_of([&] { source.visible(world.in("hidden"), {.stream = {"s", "k", 0, false}, .epoch = {}, .last_event_id = 9}, {}); }).kind == Reason::authentication);
+    CHECK(failure_of([&] {
+            source.visible(world.in("hidden"), {.stream = {"s", "k", 0, false}, .epoch = {}, .last_event_id = 9}, {});
+          }).kind == Reason::authentication);
 
     Postgres wrong(dsn("user=" + role + " password=not-Tr0ub4dor"));
     try {
@@ -738,7 +767,8 @@ TEST_CASE("postgres: a stream without a sequence must declare its nanoseconds un
 }
 
 TEST_CASE("postgres: connection strings that can't be, and servers that are not there") {
-  for (const char* bad : {"host=127.0.0.1 password=geheim oops", "password='geheim", "postgresql://u:ge@heim@host/db", "postgresql://u:ge/heim@host/db", "geheim"}) {
+  for (const char* bad :
+       {"host=127.0.0.1 password=geheim oops", "password='geheim", "postgresql://u:ge@heim@host/db", "postgresql://u:ge/heim@host/db", "geheim"}) {
     const Failure failure = failure_of([&] { Postgres(bad).about("t", {}); });
     CHECK(failure.kind == Reason::configuration);
     for (const std::string& text : {failure.message, failure.where, failure.sql}) CHECK(text.find("heim") == std::string::npos);

@@ -54,7 +54,12 @@ struct Broken {
 static_assert(Readable<Broken>);
 
 ConformanceReport run(Broken source, ConformanceOptions options = {}) {
-  return epochcut::testing::conformance(source, [&](const std::string& name, const Relation& rows) { source.tables.push_back({name, rows}); }, options);
+  return epochcut::testing::conformance(
+      source,
+      [&](const std::string& name, const Relation& rows) {
+        source.tables.push_back({name, rows});
+      },
+      options);
 }
 bool caught(Broken source) { return !run(std::move(source)).violations.empty(); }
 
@@ -70,10 +75,12 @@ void reorder(Relation& r, const std::vector<std::size_t>& rows) {
 TEST_CASE("memory conforms, over many seeds, and is asked enough to mean it") {
   for (std::uint64_t seed = 1; seed <= 8; ++seed) {
     Memory memory("memory");
-    const ConformanceReport report = epochcut::testing::conformance(memory, [&](const std::string& name, const Relation& rows) {
-      memory.create(name, rows);
-      memory.insert(name, rows);
-    }, {.seed = seed});
+    const ConformanceReport report = epochcut::testing::conformance(memory,
+                                                                    [&](const std::string& name, const Relation& rows) {
+                                                                      memory.create(name, rows);
+                                                                      memory.insert(name, rows);
+                                                                    },
+                                                                    {.seed = seed});
     for (const std::string& violation : report.violations) FAIL_CHECK(violation);
     CHECK(report.asked > 200);
     CHECK(report.refused > 5);
@@ -83,41 +90,48 @@ TEST_CASE("memory conforms, over many seeds, and is asked enough to mean it") {
 
 TEST_CASE("the reference itself conforms under every option") {
   for (int bits = 0; bits < 16; ++bits)
-    CHECK(run({}, {.boolean = (bits & 1) != 0, .uint64_beyond_int64 = (bits & 2) != 0, .invalid_utf8 = (bits & 4) != 0, .distinct = (bits & 8) != 0}).violations.empty());
+    CHECK(run({}, {.boolean = (bits & 1) != 0, .uint64_beyond_int64 = (bits & 2) != 0, .invalid_utf8 = (bits & 4) != 0, .distinct = (bits & 8) != 0})
+              .violations.empty());
 }
 
 TEST_CASE("mistakes about the epoch are caught") {
-  CHECK(caught({.spoil_as_of = [](AsOf& at) { --at.last_event_id; }}));                                  // < for <=
+  CHECK(caught({.spoil_as_of = [](AsOf& at) { --at.last_event_id; }}));                                          // < for <=
   CHECK(caught({.spoil_as_of = [](AsOf& at) { at.last_event_id = at.epoch.sequence << at.stream.leg_bits; }}));  // forgets the other legs
-  CHECK(caught({.spoil_as_of = [](AsOf& at) { at.last_event_id += 1; }}));                               // the next event's first leg
-  CHECK(caught({.spoil_as_of = [](AsOf& at) { at.at_rest = true; }}));                                   // forgets the epoch
+  CHECK(caught({.spoil_as_of = [](AsOf& at) { at.last_event_id += 1; }}));                                       // the next event's first leg
+  CHECK(caught({.spoil_as_of = [](AsOf& at) { at.at_rest = true; }}));                                           // forgets the epoch
 }
 
 TEST_CASE("mistakes about the winner are caught") {
   // Plain argMax: a NULL at the newest version does not win.
-  CHECK(caught({.spoil_table = [](Relation& t, const QueryPlan& plan) {
-    if (plan.history != History::latest || plan.measures.empty() || plan.measures[0].kind != Measure::Kind::value) return;
-    std::vector<std::size_t> kept;
-    const Column& column = t.column(plan.measures[0].column);
-    for (std::size_t row = 0; row < t.rows(); ++row)
-      if (!column.is_null(row)) kept.push_back(row);
-    reorder(t, kept);
-  }, .spoil_result = [](Relation&, Proof& proof) { proof.ids.reset(); }}));
+  CHECK(caught({.spoil_table =
+                    [](Relation& t, const QueryPlan& plan) {
+                      if (plan.history != History::latest || plan.measures.empty() || plan.measures[0].kind != Measure::Kind::value) return;
+                      std::vector<std::size_t> kept;
+                      const Column& column = t.column(plan.measures[0].column);
+                      for (std::size_t row = 0; row < t.rows(); ++row)
+                        if (!column.is_null(row)) kept.push_back(row);
+                      reorder(t, kept);
+                    },
+                .spoil_result = [](Relation&, Proof& proof) { proof.ids.reset(); }}));
   // Without the leg, the first row of an execution wins a tie.
-  CHECK(caught({.spoil_table = [](Relation& t, const QueryPlan& plan) {
-    if (plan.history != History::latest) return;
-    Column ids(Type::uint64);
-    for (const std::uint64_t id : t.fields[0].column.words()) ids.append(Value(id & ~std::uint64_t{3}));
-    t.fields[0].column = ids;
-  }, .spoil_result = [](Relation&, Proof& proof) { proof.ids.reset(); }}));
+  CHECK(caught({.spoil_table =
+                    [](Relation& t, const QueryPlan& plan) {
+                      if (plan.history != History::latest) return;
+                      Column ids(Type::uint64);
+                      for (const std::uint64_t id : t.fields[0].column.words()) ids.append(Value(id & ~std::uint64_t{3}));
+                      t.fields[0].column = ids;
+                    },
+                .spoil_result = [](Relation&, Proof& proof) { proof.ids.reset(); }}));
   // Filters before the winner is chosen: the newest row that satisfies, not the newest if it satisfies.
-  CHECK(caught({.spoil_table = [](Relation& t, const QueryPlan& plan) {
-    if (plan.history != History::latest || plan.where.empty()) return;
-    std::vector<std::size_t> kept;
-    for (std::size_t row = 0; row < t.rows(); ++row)
-      if (evaluation::satisfies(plan.where[0], t.column(plan.where[0].column)[row])) kept.push_back(row);
-    reorder(t, kept);
-  }, .spoil_result = [](Relation&, Proof& proof) { proof.ids.reset(); }}));
+  CHECK(caught({.spoil_table =
+                    [](Relation& t, const QueryPlan& plan) {
+                      if (plan.history != History::latest || plan.where.empty()) return;
+                      std::vector<std::size_t> kept;
+                      for (std::size_t row = 0; row < t.rows(); ++row)
+                        if (evaluation::satisfies(plan.where[0], t.column(plan.where[0].column)[row])) kept.push_back(row);
+                      reorder(t, kept);
+                    },
+                .spoil_result = [](Relation&, Proof& proof) { proof.ids.reset(); }}));
 }
 
 TEST_CASE("mistakes about rows, sums and NULLs are caught") {
@@ -131,7 +145,8 @@ TEST_CASE("mistakes about rows, sums and NULLs are caught") {
     for (Field& f : r.fields) {
       if (f.role == Role::key || f.column.type() != Type::decimal || f.name != "total") continue;
       Column twice(Type::decimal, f.column.scale());
-      for (std::size_t i = 0; i < f.column.size(); ++i) f.column.is_null(i) ? twice.append_null() : twice.append_decimal(*add(f.column[i].as_decimal(), f.column[i].as_decimal()));
+      for (std::size_t i = 0; i < f.column.size(); ++i)
+        f.column.is_null(i) ? twice.append_null() : twice.append_decimal(*add(f.column[i].as_decimal(), f.column[i].as_decimal()));
       f.column = twice;
     }
   }));
@@ -171,11 +186,15 @@ TEST_CASE("mistakes about rows, sums and NULLs are caught") {
 
 TEST_CASE("mistakes about the proof are caught") {
   const auto result = [](void (*spoil)(Relation&, Proof&)) { return caught({.spoil_result = spoil}); };
-  CHECK(result([](Relation&, Proof& p) { if (p.ids) p.ids->sum_high = 0; }));
-  CHECK(result([](Relation&, Proof& p) { if (p.ids) ++p.ids->count; }));
+  CHECK(result([](Relation&, Proof& p) {
+    if (p.ids) p.ids->sum_high = 0;
+  }));
+  CHECK(result([](Relation&, Proof& p) {
+    if (p.ids) ++p.ids->count;
+  }));
   CHECK(result([](Relation&, Proof& p) { p.server.name.clear(); }));
   CHECK(result([](Relation&, Proof& p) { p.conflicts = 0; }));
-  CHECK(result([](Relation&, Proof& p) { p.ids.reset(); }));  // no proof at all
+  CHECK(result([](Relation&, Proof& p) { p.ids.reset(); }));           // no proof at all
   CHECK(caught({.spoil_form = [](Form& f) { f = Form::plain; }}));     // replays counted twice
   CHECK(caught({.spoil_form = [](Form& f) { f = Form::distinct; }}));  // replays hidden from the plain form
 }

@@ -16,7 +16,20 @@ namespace simulated {
 using namespace small_exchange;
 using epochcut::testing::Random;
 
-enum Fault : std::size_t { late, very_late, replayed, crashed, corrupted, lost, foreign, foreign_balanced, unacknowledged, acknowledged_elsewhere, outage, faults };
+enum Fault : std::size_t {
+  late,
+  very_late,
+  replayed,
+  crashed,
+  corrupted,
+  lost,
+  foreign,
+  foreign_balanced,
+  unacknowledged,
+  acknowledged_elsewhere,
+  outage,
+  faults
+};
 
 class World final : public Clock {
  public:
@@ -77,11 +90,11 @@ class World final : public Clock {
 
   /// What is true at this moment of the rows up to a sequence.
   struct Truth {
-    bool complete = true;       ///< each committed event has a visible row
-    bool lost = false;          ///< ... or never will have one
-    bool extra = false;         ///< a visible row is of no committed event
-    bool conflicting = false;   ///< two visible rows of one event differ
-    bool sums_differ = false;   ///< the visible rows, one per event, don't add up to the ledger's balances
+    bool complete = true;      ///< each committed event has a visible row
+    bool lost = false;         ///< ... or never will have one
+    bool extra = false;        ///< a visible row is of no committed event
+    bool conflicting = false;  ///< two visible rows of one event differ
+    bool sums_differ = false;  ///< the visible rows, one per event, don't add up to the ledger's balances
     bool clean() const { return complete && !extra && !conflicting && !sums_differ; }
   };
   Truth truth(std::uint64_t sequence) const {
@@ -122,8 +135,10 @@ class World final : public Clock {
   void step() {
     if (!issued_.empty()) {
       const Events batch = std::exchange(issued_, {});
-      if (enabled_[crashed] && random_.one_in(5)) replay_ = batch, ++(*counted_)[crashed];
-      else commit(batch);
+      if (enabled_[crashed] && random_.one_in(5))
+        replay_ = batch, ++(*counted_)[crashed];
+      else
+        commit(batch);
     } else if (!replay_.empty()) {
       Events one;  // one execution, with all of its legs
       while (!replay_.empty() && (one.empty() || replay_.front().sequence == one.front().sequence)) {
@@ -138,7 +153,8 @@ class World final : public Clock {
         ++sequence_;
         for (std::uint64_t leg = 0; leg <= random_.below(3); ++leg) {
           static constexpr const char* currencies[] = {"EUR", "USD", "CHF"};
-          batch.push_back({sequence_, currencies[random_.below(3)], static_cast<std::int64_t>(random_.below(2'001)) - 1'000, leg, static_cast<std::int64_t>(sequence_ / 4)});
+          batch.push_back({sequence_, currencies[random_.below(3)], static_cast<std::int64_t>(random_.below(2'001)) - 1'000, leg,
+                           static_cast<std::int64_t>(sequence_ / 4)});
         }
       }
       publish(batch, delay());
@@ -168,7 +184,8 @@ class World final : public Clock {
   }
   void store() {
     Relation state = table({{"currency", Role::key, Type::text}, {"amount", Role::value, Type::decimal, 2}});
-    for (const auto& [currency, amount] : cents_) state.append(table({{"currency", Role::key, Type::text}, {"amount", Role::value, Type::decimal, 2}}, {{std::string_view(currency), money(amount)}}));
+    for (const auto& [currency, amount] : cents_)
+      state.append(table({{"currency", Role::key, Type::text}, {"amount", Role::value, Type::decimal, 2}}, {{std::string_view(currency), money(amount)}}));
     ledger.commit(token_, {{"balances", state}});
   }
 
@@ -195,8 +212,10 @@ class World final : public Clock {
         const bool it = !found && all.fields[0].column.words()[row] == from.id() && to_string(all.fields[1].column[row]) == from.currency &&
                         compare(all.fields[2].column[row], money(from.cents)) == 0;
         found |= it;
-        if (!it) changed.append_row(all, row);
-        else if (to != nullptr) changed.append(transactions({*to}));
+        if (!it)
+          changed.append_row(all, row);
+        else if (to != nullptr)
+          changed.append(transactions({*to}));
       }
       REQUIRE(found);
       all = std::move(changed);

@@ -31,7 +31,10 @@ struct Event {
 using Events = std::vector<Event>;
 
 inline Relation transactions(const Events& events) {
-  Relation t = table({{"event_id", Role::key, Type::uint64}, {"currency", Role::value, Type::text}, {"amount", Role::value, Type::decimal, 2}, {"execution_ns", Role::value, Type::int64}});
+  Relation t = table({{"event_id", Role::key, Type::uint64},
+                      {"currency", Role::value, Type::text},
+                      {"amount", Role::value, Type::decimal, 2},
+                      {"execution_ns", Role::value, Type::int64}});
   for (const Event& e : events) {
     t.fields[0].column.append(Value(e.id()));
     t.fields[1].column.append(Value(e.currency));

@@ -35,14 +35,19 @@ struct Watched : Exchange {
 
 /// Worlds that take a check through all of its calls: at once, after waits, over duplicates, through a second pass.
 using Prepare = void (*)(Watched&);
-const std::pair<const char*, Prepare> worlds[] = {
-    {"equal", [](Watched& w) { w.run(three); }},
-    {"late", [](Watched& w) { w.run(three, Millis{600}); }},
-    {"replayed", [](Watched& w) { w.run(three), w.publish(three); }},
-    {"changed", [](Watched& w) { w.publish({{1, "EUR", 9}, three[1], three[2]}), w.commit(three); }},
-    {"foreign", [](Watched& w) { w.run(three), w.publish({{1, "EUR", 9, 9}}); }},
-    {"lost", [](Watched& w) { w.commit(three), w.acknowledge(3); }},
-    {"never there", [](Watched& w) { w.commit(three); }}};
+const std::pair<const char*, Prepare> worlds[] = {{"equal", [](Watched& w) { w.run(three); }},
+                                                  {"late", [](Watched& w) { w.run(three, Millis{600}); }},
+                                                  {"replayed", [](Watched& w) { w.run(three), w.publish(three); }},
+                                                  {"changed",
+                                                   [](Watched& w) {
+                                                     w.publish({{1, "EUR", 9}, three[1], three[2]}), w.commit(three);
+                                                   }},
+                                                  {"foreign",
+                                                   [](Watched& w) {
+                                                     w.run(three), w.publish({{1, "EUR", 9, 9}});
+                                                   }},
+                                                  {"lost", [](Watched& w) { w.commit(three), w.acknowledge(3); }},
+                                                  {"never there", [](Watched& w) { w.commit(three); }}};
 
 CheckOptions short_options(Watched& w) {
   CheckOptions o = w.options();
@@ -153,8 +158,10 @@ TEST_CASE("differences that heal between the passes are a violated cut") {
   for (int scenario = 0; scenario < 4; ++scenario) {
     Watched w;
     w.run(three);
-    if (scenario != 1) w.publish({{2, "CHF", 5, 9}});
-    else w.remove([](std::uint64_t id) { return id == three[1].id(); }), w.acknowledge(3);
+    if (scenario != 1)
+      w.publish({{2, "CHF", 5, 9}});
+    else
+      w.remove([](std::uint64_t id) { return id == three[1].id(); }), w.acknowledge(3);
     bool healed = false;
     w.at_call = [&](std::string_view) {
       const std::size_t looks = w.count("follower.open");

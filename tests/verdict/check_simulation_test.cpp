@@ -35,7 +35,8 @@ void run(std::uint64_t seed, Witness witness, Tally& tally) {
   Hooked ledger{&world.ledger, [&](std::string_view) { world.before_call(); }};
   Hooked analytics{&world.analytics, [&](std::string_view) { world.before_call(); }};
   std::uint64_t epoch = 0;
-  const Invariant invariant{.id = "balances", .left = {ledger, balances()}, .right = {analytics, sums()}, .rules = {{.column = "amount", .absent_is_zero = true}}};
+  const Invariant invariant{
+      .id = "balances", .left = {ledger, balances()}, .right = {analytics, sums()}, .rules = {{.column = "amount", .absent_is_zero = true}}};
   CheckOptions options{.horizon = {.witness = witness, .budget = World::budget, .max_visibility_lag = World::lag}, .control = {.clock = &world}};
   options.horizon.jitter_seed = seed;
   // Truth is taken where the store is read: between the read and the verdict the world moves on.
@@ -73,9 +74,12 @@ void run(std::uint64_t seed, Witness witness, Tally& tally) {
   const Outcome last = check_now();
   INFO("seed " << seed << ": " << last.message);
   const World::Truth t = world.truth(last.epoch->sequence);
-  if (t.clean()) CHECK((last.status == Status::pass || last.reason == Reason::empty));
-  else if (!t.lost) CHECK(last.status == Status::fail);
-  else CHECK((last.status == Status::fail || last.status == Status::error));
+  if (t.clean())
+    CHECK((last.status == Status::pass || last.reason == Reason::empty));
+  else if (!t.lost)
+    CHECK(last.status == Status::fail);
+  else
+    CHECK((last.status == Status::fail || last.status == Status::error));
 }
 
 Tally run_all(Witness witness, std::uint64_t seeds) {
@@ -98,7 +102,8 @@ Tally run_all(Witness witness, std::uint64_t seeds) {
 TEST_CASE("a simulation under the digest: no wrong pass, no wrong fail, and every verdict occurs") {
   Tally t = run_all(Witness::id_digest, 300);
   for (Status s : all_statuses) CHECK(t.status[s] > 0);
-  for (Reason r : {Reason::differs, Reason::extra_rows, Reason::missing_rows, Reason::conflicting_rows, Reason::horizon_not_proven, Reason::replica_lag, Reason::connection, Reason::empty}) {
+  for (Reason r : {Reason::differs, Reason::extra_rows, Reason::missing_rows, Reason::conflicting_rows, Reason::horizon_not_proven, Reason::replica_lag,
+                   Reason::connection, Reason::empty}) {
     INFO(to_string(r));
     CHECK(t.reason[r] > 0);
   }

@@ -79,11 +79,11 @@ TEST_CASE("a replayed batch is harmless: counted once, and the outcome says so")
 TEST_CASE("a batch that crashed before its commit and was replayed differently cut") {
   Exchange x;
   x.run({three[0]});
-  x.publish({three[1], three[2]});                      // then the crash: above the epoch
+  x.publish({three[1], three[2]});  // then the crash: above the epoch
   expect(x.check(), Status::pass, Reason::none);
-  x.run({three[1]});                                    // replayed in smaller batches
+  x.run({three[1]});  // replayed in smaller batches
   expect(x.check(), Status::pass, Reason::none);
-  x.run({three[2], {4, "EUR", 7}}, Millis{300});        // its duplicate is late
+  x.run({three[2], {4, "EUR", 7}}, Millis{300});  // its duplicate is late
   const Outcome o = x.check();
   expect(o, Status::pass, Reason::none);
   CHECK(o.right.completeness == Completeness::proved_distinct);
@@ -298,7 +298,10 @@ TEST_CASE("sums that don't fit are an overflow, on either side") {
     x.run(three);
     const Value huge(Decimal{power_of_ten(38), 2});
     const Relation rows = left ? table({{"currency", Role::key, Type::text}, {"amount", Role::value, Type::decimal, 2}}, {{"EUR", huge}, {"EUR", huge}})
-                               : table({{"event_id", Role::key, Type::uint64}, {"currency", Role::value, Type::text}, {"amount", Role::value, Type::decimal, 2}, {"execution_ns", Role::value, Type::int64}},
+                               : table({{"event_id", Role::key, Type::uint64},
+                                        {"currency", Role::value, Type::text},
+                                        {"amount", Role::value, Type::decimal, 2},
+                                        {"execution_ns", Role::value, Type::int64}},
                                        {{three[0].id(), "EUR", huge, 0}, {three[1].id(), "EUR", huge, 0}, {three[2].id(), "EUR", huge, 0}});
     (left ? x.ledger : x.analytics).alter(left ? "balances" : "transactions", [&](Relation& r) { r = rows; });
     expect(x.check(), Status::error, Reason::overflow);
@@ -308,7 +311,9 @@ TEST_CASE("sums that don't fit are an overflow, on either side") {
 TEST_CASE("at rest is stamped: no cut, no anchor, no wait") {
   Exchange x;
   x.run(three);
-  Hooked ledger{&x.ledger, [](std::string_view call) { if (call == "snapshot" || call == "acknowledged") throw Failure(Reason::unknown, "the anchor must not be asked"); }};
+  Hooked ledger{&x.ledger, [](std::string_view call) {
+                  if (call == "snapshot" || call == "acknowledged") throw Failure(Reason::unknown, "the anchor must not be asked");
+                }};
   const Invariant rest{"rest", {at_rest(ledger), balances()}, {at_rest(x.analytics), sums()}};
   Outcome o = epochcut::check(ledger, rest, x.options());
   expect(o, Status::pass, Reason::none);

@@ -6,7 +6,11 @@ using namespace epochcut;
 
 namespace {
 SideEvidence side(Completeness c, Acknowledgement a = Acknowledgement::unknown) {
-  return {.completeness = c, .acknowledgement = a, .digest_proved = c == Completeness::proved || c == Completeness::proved_distinct, .empty = false, .ledger_empty = false};
+  return {.completeness = c,
+          .acknowledgement = a,
+          .digest_proved = c == Completeness::proved || c == Completeness::proved_distinct,
+          .empty = false,
+          .ledger_empty = false};
 }
 const SideEvidence good = side(Completeness::proved);
 void expect(const Evidence& e, Status status, Reason reason, bool unconfirmed = false) {

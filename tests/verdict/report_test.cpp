@@ -52,7 +52,8 @@ class Json {
         if (take('u')) {
           for (int i = 0; i < 4; ++i)
             if (at_ == text_.size() || !std::isxdigit(static_cast<unsigned char>(text_[at_++]))) return false;
-        } else if (at_ == text_.size() || std::string_view("\"\\/bfnrt").find(text_[at_++]) == std::string_view::npos) return false;
+        } else if (at_ == text_.size() || std::string_view("\"\\/bfnrt").find(text_[at_++]) == std::string_view::npos)
+          return false;
       } else if (c >= 0x80) {
         // Code points, decoded the long way: shortest form, no surrogates, at most U+10FFFF.
         const int more = c >> 5 == 6 ? 1 : c >> 4 == 14 ? 2 : c >> 3 == 30 ? 3 : 0;
@@ -93,7 +94,8 @@ Outcome failed() {
 
 TEST_CASE("the reader of JSON in this test refuses what is no JSON") {
   for (const char* good : {"{}", "[]", "{\"a\":[1,-2,0,true,null,\"\\u00e4\\n\"]}", "\"\xC3\xA4\"", "\"\xF0\x9F\x98\x80\""}) CHECK(valid(good));
-  for (const char* bad : {"", "{", "{\"a\"}", "[1,]", "\"\n\"", "\"\xFF\"", "\"\xC0\x80\"", "\"\xED\xA0\x80\"", "\"\xE0\x80\x80\"", "\"\xF4\x90\x80\x80\"", "\"\xC3\"", "{}x", "01", "\"\\x\"", "{a:1}"})
+  for (const char* bad : {"", "{", "{\"a\"}", "[1,]", "\"\n\"", "\"\xFF\"", "\"\xC0\x80\"", "\"\xED\xA0\x80\"", "\"\xE0\x80\x80\"", "\"\xF4\x90\x80\x80\"",
+                          "\"\xC3\"", "{}x", "01", "\"\\x\"", "{a:1}"})
     CHECK_FALSE(valid(bad));
 }
 
@@ -118,9 +120,11 @@ TEST_CASE("an outcome as JSON: valid, money as text, names stable") {
   const std::string j = to_json(failed());
   CHECK(valid(j));
   CHECK(j.find('\n') == std::string::npos);
-  for (const char* part : {"\"id\":\"balances\"", "\"status\":\"fail\"", "\"reason\":\"differs\"", "\"stream\":\"trade_engine\"", "\"epoch\":{\"sequence\":3,\"execution_ns\":0}",
-                           "\"unsynchronised\":false", "\"claim\":\"nothing\"", "\"witness\":\"id_digest\"", "\"completeness\":\"proved\"", "\"counts\":{\"equal\":0,\"only_left\":0,\"only_right\":1,\"changed\":2}",
-                           "\"left\":{\"amount\":\"5.00\"},\"right\":{\"amount\":\"4.00\"}", "\"kind\":\"only_right\",\"key\":{\"currency\":\"CHF\"},\"left\":{},\"right\":{\"amount\":\"0.07\"}"})
+  for (const char* part :
+       {"\"id\":\"balances\"", "\"status\":\"fail\"", "\"reason\":\"differs\"", "\"stream\":\"trade_engine\"", "\"epoch\":{\"sequence\":3,\"execution_ns\":0}",
+        "\"unsynchronised\":false", "\"claim\":\"nothing\"", "\"witness\":\"id_digest\"", "\"completeness\":\"proved\"",
+        "\"counts\":{\"equal\":0,\"only_left\":0,\"only_right\":1,\"changed\":2}", "\"left\":{\"amount\":\"5.00\"},\"right\":{\"amount\":\"4.00\"}",
+        "\"kind\":\"only_right\",\"key\":{\"currency\":\"CHF\"},\"left\":{},\"right\":{\"amount\":\"0.07\"}"})
     CHECK(contains(j, part));
 }
 

@@ -41,9 +41,12 @@ class Column {
     v.scale = scale_;
     if (is_null(row)) return v;
     v.null = false;
-    if (is_text()) v.text = text(row);
-    else if (is_wide()) v.wide = wides_[row];
-    else v.word = words_[row];
+    if (is_text())
+      v.text = text(row);
+    else if (is_wide())
+      v.wide = wides_[row];
+    else
+      v.word = words_[row];
     return v;
   }
 
@@ -56,9 +59,12 @@ class Column {
   }
 
   void append_null() {
-    if (is_text()) ends_.push_back(bytes_.size());
-    else if (is_wide()) wides_.push_back(0);
-    else words_.push_back(0);
+    if (is_text())
+      ends_.push_back(bytes_.size());
+    else if (is_wide())
+      wides_.push_back(0);
+    else
+      words_.push_back(0);
     if (nulls_ == 0) valid_.assign(size_ / 64 + 1, ~std::uint64_t{0});
     if (size_ / 64 >= valid_.size()) valid_.push_back(~std::uint64_t{0});
     valid_[size_ / 64] &= ~(std::uint64_t{1} << (size_ % 64));

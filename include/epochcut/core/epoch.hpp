@@ -33,8 +33,7 @@ struct Stream {
 /// The greatest event id at or below `epoch`: everything as of the epoch is `event_id <= last_event_id`.
 /// Errors: `overflow` when the sequence does not leave room for the legs.
 inline std::uint64_t last_event_id(const Stream& stream, Epoch epoch) {
-  if (stream.leg_bits < 0 || stream.leg_bits > 32)
-    throw Failure(Reason::configuration, "stream " + stream.id + ": leg_bits must be 0 to 32");
+  if (stream.leg_bits < 0 || stream.leg_bits > 32) throw Failure(Reason::configuration, "stream " + stream.id + ": leg_bits must be 0 to 32");
   if (stream.leg_bits > 0 && epoch.sequence >> (64 - stream.leg_bits) != 0)
     throw Failure(Reason::overflow, "stream " + stream.id + ": sequence " + std::to_string(epoch.sequence) + " does not fit an event id with " +
                                         std::to_string(stream.leg_bits) + " leg bits; use fewer leg bits");

@@ -53,12 +53,40 @@ enum class Reason : std::uint8_t {
 };
 
 constexpr std::string_view to_string(Reason reason) {
-  constexpr std::string_view names[] = {
-      "none",           "differs",         "missing_rows",  "extra_rows",   "conflicting_rows",   "empty",        "nothing_selected",
-      "precondition",   "horizon_not_proven", "replica_lag",  "replica_changed",    "cut_violated", "epoch_regressed",
-      "wrong_isolation", "wrong_stream",   "missing_token", "undeclared_relation", "not_as_of",   "same_relation", "below_retention",
-      "schema",         "overflow",        "unordered",     "incomplete",   "too_large",          "lock_timeout", "timeout",
-      "cancelled",      "connection",      "authentication", "not_found",   "syntax",             "configuration", "unknown"};
+  constexpr std::string_view names[] = {"none",
+                                        "differs",
+                                        "missing_rows",
+                                        "extra_rows",
+                                        "conflicting_rows",
+                                        "empty",
+                                        "nothing_selected",
+                                        "precondition",
+                                        "horizon_not_proven",
+                                        "replica_lag",
+                                        "replica_changed",
+                                        "cut_violated",
+                                        "epoch_regressed",
+                                        "wrong_isolation",
+                                        "wrong_stream",
+                                        "missing_token",
+                                        "undeclared_relation",
+                                        "not_as_of",
+                                        "same_relation",
+                                        "below_retention",
+                                        "schema",
+                                        "overflow",
+                                        "unordered",
+                                        "incomplete",
+                                        "too_large",
+                                        "lock_timeout",
+                                        "timeout",
+                                        "cancelled",
+                                        "connection",
+                                        "authentication",
+                                        "not_found",
+                                        "syntax",
+                                        "configuration",
+                                        "unknown"};
   static_assert(std::size(names) == static_cast<std::size_t>(Reason::unknown) + 1);
   return names[static_cast<std::size_t>(reason)];
 }
@@ -69,11 +97,11 @@ struct Failure : std::exception {
 
   Reason kind;
   std::string message;
-  bool retryable = false;         ///< the same call may succeed later with nothing changed
+  bool retryable = false;           ///< the same call may succeed later with nothing changed
   bool poisons_connection = false;  ///< the connection it happened on must not be used again
-  std::string engine_code;        ///< SQLSTATE or ClickHouse error code, as the server gave it
-  std::string sql;                ///< the statement, empty if none was sent
-  std::string where;              ///< which server, without credentials
+  std::string engine_code;          ///< SQLSTATE or ClickHouse error code, as the server gave it
+  std::string sql;                  ///< the statement, empty if none was sent
+  std::string where;                ///< which server, without credentials
 
   const char* what() const noexcept override { return message.c_str(); }
 

@@ -50,7 +50,8 @@ inline std::optional<std::int64_t> timestamp(std::string_view text) {
     for (std::size_t i = tail.size(); i < 9; ++i) fraction *= 10;
   }
   std::int64_t ns = 0;
-  if (__builtin_mul_overflow(*days * 86'400 + *hours * 3'600 + *minutes * 60 + *seconds, std::int64_t{1'000'000'000}, &ns) || __builtin_add_overflow(ns, fraction, &ns))
+  if (__builtin_mul_overflow(*days * 86'400 + *hours * 3'600 + *minutes * 60 + *seconds, std::int64_t{1'000'000'000}, &ns) ||
+      __builtin_add_overflow(ns, fraction, &ns))
     return std::nullopt;
   return ns;
 }

@@ -33,9 +33,7 @@ constexpr int exit_code(Status status) {
 /// Conjunction: the maximum in pass < skipped < error < fail.
 constexpr Status all_of(Status a, Status b) { return a < b ? b : a; }
 
-constexpr Status negate(Status s) {
-  return s == Status::pass ? Status::fail : s == Status::fail ? Status::pass : s;
-}
+constexpr Status negate(Status s) { return s == Status::pass ? Status::fail : s == Status::fail ? Status::pass : s; }
 
 /// Disjunction: the maximum in fail < skipped < error < pass. It combines alternative ways to PROVE one thing; never the
 /// comparisons of two stores, where a clean replica would hide a corrupt one.
@@ -51,9 +49,7 @@ constexpr Status then(Status a, Status b) { return a == Status::pass ? b : a; }
 constexpr Status gate(Status p) { return p == Status::fail ? Status::skipped : p; }
 
 /// `body` only if the precondition held before and after; else the gate's value, and what the body said is discarded.
-constexpr Status bracket(Status before, Status body, Status after) {
-  return then(all_of(gate(before), gate(after)), body);
-}
+constexpr Status bracket(Status before, Status body, Status after) { return then(all_of(gate(before), gate(after)), body); }
 
 /// Conjunction of many. Nothing combined is `skipped`: an empty conjunction has asserted nothing.
 template <class Statuses = std::initializer_list<Status>>
@@ -122,9 +118,10 @@ static_assert(all_of({}) == S::skipped, "an empty conjunction has asserted nothi
 // A definite verdict (pass or fail) never changes when an unknown input (skipped or error) becomes known.
 constexpr bool definite(S s) { return s == S::pass || s == S::fail; }
 static_assert(for_all_3([](S unknown, S b, S known) {
-  if (definite(unknown)) return true;
-  return (!definite(all(unknown, b)) || all(known, b) == all(unknown, b)) && (!definite(any(unknown, b)) || any(known, b) == any(unknown, b));
-}), "knowledge is monotone");
+                if (definite(unknown)) return true;
+                return (!definite(all(unknown, b)) || all(known, b) == all(unknown, b)) && (!definite(any(unknown, b)) || any(known, b) == any(unknown, b));
+              }),
+              "knowledge is monotone");
 
 }  // namespace laws
 }  // namespace epochcut

@@ -40,9 +40,9 @@ struct Token {
       if (r.relation == name) return r;
       names += (names.empty() ? "" : ", ") + r.relation;
     }
-    throw Failure(Reason::undeclared_relation, "relation \"" + std::string(name) + "\" is not declared in the token of stream " + stream.id +
-                                                   ", so it can't be read as of an epoch; have the writer commit a digest for it (declared: " +
-                                                   (names.empty() ? "none" : names) + ")");
+    throw Failure(Reason::undeclared_relation,
+                  "relation \"" + std::string(name) + "\" is not declared in the token of stream " + stream.id +
+                      ", so it can't be read as of an epoch; have the writer commit a digest for it (declared: " + (names.empty() ? "none" : names) + ")");
   }
 };
 

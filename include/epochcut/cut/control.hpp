@@ -32,7 +32,8 @@ struct SystemClock final : Clock {
   void sleep(Millis duration) override {
     if (duration.count() <= 0) return;
     timespec rest{duration.count() / 1000, duration.count() % 1000 * 1'000'000};
-    while (nanosleep(&rest, &rest) != 0) {}
+    while (nanosleep(&rest, &rest) != 0) {
+    }
   }
   static SystemClock& instance() {
     static SystemClock clock;
@@ -56,8 +57,8 @@ inline constexpr Millis cancel_poll{50};  ///< a waiting read looks at its cance
 struct Control {
   Clock* clock = &SystemClock::instance();
   const Cancel* cancel = nullptr;
-  std::optional<Millis> deadline{};            ///< on `clock`; a read that passes it is `error: timeout`
-  std::uint64_t rows_max = 10'000'000;         ///< more rows in one reading are `error: too_large`: aggregate, or compare at rest in ranges
+  std::optional<Millis> deadline{};                  ///< on `clock`; a read that passes it is `error: timeout`
+  std::uint64_t rows_max = 10'000'000;               ///< more rows in one reading are `error: too_large`: aggregate, or compare at rest in ranges
   std::uint64_t bytes_max = std::uint64_t{1} << 30;  ///< the same in bytes: a check must not take its host down
 
   Millis remaining(Millis otherwise) const {
@@ -69,7 +70,8 @@ struct Control {
   /// Errors: `cancelled` or `timeout`, both retryable.
   void check() const {
     if (cancel != nullptr && cancel->requested()) throw Failure(Reason::cancelled, "the check was cancelled by its caller").retry();
-    if (deadline && clock->now() >= *deadline) throw Failure(Reason::timeout, "the check's time budget is used up; give it more time or a smaller query").retry();
+    if (deadline && clock->now() >= *deadline)
+      throw Failure(Reason::timeout, "the check's time budget is used up; give it more time or a smaller query").retry();
   }
 
   void check_size(std::uint64_t rows, std::uint64_t bytes) const {

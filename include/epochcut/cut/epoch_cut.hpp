@@ -57,8 +57,10 @@ inline std::pair<Relation, Proof> collect(AnyCursor cursor, const Control& contr
   Relation all, block;
   bool first = true;
   while (cursor->next(block)) {
-    if (std::exchange(first, false)) all = std::exchange(block, {});
-    else all.append(block);
+    if (std::exchange(first, false))
+      all = std::exchange(block, {});
+    else
+      all.append(block);
     control.check_size(all.rows(), all.bytes());
     control.check();
   }
@@ -135,7 +137,8 @@ class EpochCut {
     take(source, query.plan(), at, first.form, control, again);
     if (first.proof.server != again.proof.server)
       throw Failure(Reason::replica_changed, "the second pass was answered by " + again.proof.server.name + " and the first by " + first.proof.server.name +
-                                                 "; point the check at one server").retry();
+                                                 "; point the check at one server")
+          .retry();
     if (first.witness == Witness::id_digest && again.proof.ids) again.completeness = judge_ids(again);
     return again;
   }
@@ -150,11 +153,14 @@ class EpochCut {
   /// What can be refused before anyone is asked. A relation whose digest the token carries is proved by it, whatever else the policy would believe.
   AsOf begin(const QueryPlan& plan, const HorizonPolicy& policy, Read& read) const {
     if (!token_)
-      throw Failure(Reason::missing_token, "the anchor hands out no token, so \"" + plan.relation + "\" can't be read as of an epoch; name its token table and stream");
+      throw Failure(Reason::missing_token,
+                    "the anchor hands out no token, so \"" + plan.relation + "\" can't be read as of an epoch; name its token table and stream");
     if (plan.history == History::current)
-      throw Failure(Reason::not_as_of, "current(\"" + plan.relation + "\") has no history to read as of an epoch; use events() or latest(), or at_rest(source)");
+      throw Failure(Reason::not_as_of,
+                    "current(\"" + plan.relation + "\") has no history to read as of an epoch; use events() or latest(), or at_rest(source)");
     if (policy.witness == Witness::max_version && !token_->stream.acknowledged)
-      throw Failure(Reason::configuration, "stream " + token_->stream.id + " does not declare that rows are acknowledged before its token commits, so the newest " +
+      throw Failure(Reason::configuration, "stream " + token_->stream.id +
+                                               " does not declare that rows are acknowledged before its token commits, so the newest " +
                                                "visible row proves nothing; use the id_digest witness");
     if (policy.witness == Witness::snapshot || policy.witness == Witness::at_rest)
       throw Failure(Reason::configuration, "a horizon policy needs the witness id_digest, acked or max_version");
@@ -166,8 +172,8 @@ class EpochCut {
 
   void require_stream(const FollowerInfo& about) const {
     if (about.stream.empty() || about.stream == token_->stream.id) return;
-    throw Failure(Reason::wrong_stream, about.relation + " is filled from stream \"" + about.stream + "\", but the anchor's token counts stream \"" + token_->stream.id +
-                                            "\"; epochs of two streams never compare, point the check at the right store");
+    throw Failure(Reason::wrong_stream, about.relation + " is filled from stream \"" + about.stream + "\", but the anchor's token counts stream \"" +
+                                            token_->stream.id + "\"; epochs of two streams never compare, point the check at the right store");
   }
 
   template <class Source_>
@@ -179,7 +185,8 @@ class EpochCut {
 
   /// One look at the follower. The first is a whole read, since a healthy follower is there already; later ones read only if a cheap look says that it may pay.
   template <class Source_>
-  Reached look(Source_& source, const QueryPlan& plan, const AsOf& at, const HorizonPolicy& policy, const Control& control, Read& read, std::uint64_t& count_when_read) const {
+  Reached look(Source_& source, const QueryPlan& plan, const AsOf& at, const HorizonPolicy& policy, const Control& control, Read& read,
+               std::uint64_t& count_when_read) const {
     if (read.witness != Witness::id_digest || read.full_reads > 0) {
       if (read.full_reads >= policy.full_reads_max) return Reached::no;
       const Visible seen = source.visible(plan.relation, at, control);
@@ -212,15 +219,17 @@ class EpochCut {
       const Server seen = read.proof.server;
       take(source, plan, at, Form::distinct, control, read);
       if (!last && read.proof.server != seen)
-        throw Failure(Reason::replica_changed, "the horizon was seen on " + seen.name + " but " + read.proof.server.name +
-                                                   " answered the read; point the check at one server").retry();
+        throw Failure(Reason::replica_changed,
+                      "the horizon was seen on " + seen.name + " but " + read.proof.server.name + " answered the read; point the check at one server")
+            .retry();
       if (!last) read.completeness = Completeness::proved;
       return;
     }
     take(source, plan, at, Form::plain, control, read);
     if (!read.proof.ids && read.proof.snapshot) {  // no digest, but a token of its own, read in the same snapshot
       if (read.about.stream.empty())
-        throw Failure(Reason::configuration, read.about.relation + " has a token of its own but does not say which stream that counts, so it proves nothing; have its source say so");
+        throw Failure(Reason::configuration,
+                      read.about.relation + " has a token of its own but does not say which stream that counts, so it proves nothing; have its source say so");
       read.completeness = *read.proof.snapshot < token_->epoch ? Completeness::short_of : Completeness::proved;
       if (read.completeness == Completeness::proved) read.witness = Witness::snapshot;
       return;
@@ -234,7 +243,8 @@ class EpochCut {
 
   static Completeness judge_ids(const Read& read) {
     if (!read.proof.ids)
-      throw Failure(Reason::configuration, read.about.relation + " was read without a digest of its event ids, so nothing proves it complete; its source must compute one");
+      throw Failure(Reason::configuration,
+                    read.about.relation + " was read without a digest of its event ids, so nothing proves it complete; its source must compute one");
     if (*read.proof.ids == *read.expected) return read.form == Form::distinct ? Completeness::proved_distinct : Completeness::proved;
     return read.form == Form::distinct && read.proof.ids->count > read.expected->count ? Completeness::surplus : Completeness::short_of;
   }

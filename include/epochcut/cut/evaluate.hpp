@@ -116,7 +116,8 @@ inline void append_measure(Column& out, const Measure& measure, const Column* in
 
 inline void require_keys(const Relation& table, const std::vector<std::string>& keys) {
   for (const std::string& key : keys)
-    if (table.column(key).type() == Type::float64) throw Failure(Reason::schema, "column \"" + key + "\" is a float, which can't be a key; choose an exact type");
+    if (table.column(key).type() == Type::float64)
+      throw Failure(Reason::schema, "column \"" + key + "\" is a float, which can't be a key; choose an exact type");
 }
 
 inline void require_sums(const Relation& table, const QueryPlan& plan) {
@@ -130,7 +131,8 @@ inline void require_filters(const Relation& table, const QueryPlan& plan) {
   for (const Filter& filter : plan.where) {
     const Type type = table.column(filter.column).type();
     const Value literal = filter.literal.value();
-    if (filter.comparison == Comparison::is_null || filter.comparison == Comparison::is_not_null || literal.null || family(type) == family(literal.type)) continue;
+    if (filter.comparison == Comparison::is_null || filter.comparison == Comparison::is_not_null || literal.null || family(type) == family(literal.type))
+      continue;
     throw Failure(Reason::schema, "where(\"" + filter.column + "\"): a " + std::string(to_string(type)) + " column does not compare with a " +
                                       std::string(to_string(literal.type)) + " value");
   }
@@ -165,9 +167,12 @@ inline Evaluated evaluate(const QueryPlan& plan, const Relation& table, const As
 
   for (std::size_t k = 0; k < keys.size(); ++k) result.rows.add(key_names[k], Role::key, keys[k]->type(), keys[k]->scale());
   for (const Measure& m : plan.measures) {
-    if (m.kind == Measure::Kind::count) result.rows.add(m.name, Role::value, Type::uint64);
-    else if (const Column& c = table.column(m.column); m.kind == Measure::Kind::sum) result.rows.add(m.name, Role::value, Type::decimal, c.scale());
-    else result.rows.add(m.name, Role::value, c.type(), c.scale());
+    if (m.kind == Measure::Kind::count)
+      result.rows.add(m.name, Role::value, Type::uint64);
+    else if (const Column& c = table.column(m.column); m.kind == Measure::Kind::sum)
+      result.rows.add(m.name, Role::value, Type::decimal, c.scale());
+    else
+      result.rows.add(m.name, Role::value, c.type(), c.scale());
   }
   for (std::size_t begin = 0, end = 0; begin < rows.size(); begin = end) {
     end = begin + 1;
@@ -178,8 +183,10 @@ inline Evaluated evaluate(const QueryPlan& plan, const Relation& table, const As
       const Measure& measure = plan.measures[m];
       Column& out = result.rows.fields[keys.size() + m].column;
       const Column* in = measure.column.empty() ? nullptr : &table.column(measure.column);
-      if (measure.kind == Measure::Kind::value) out.append((*in)[rows[begin]]);
-      else append_measure(out, measure, in, rows, begin, end);
+      if (measure.kind == Measure::Kind::value)
+        out.append((*in)[rows[begin]]);
+      else
+        append_measure(out, measure, in, rows, begin, end);
     }
   }
   result.proof.rows = result.rows.rows();
@@ -234,8 +241,12 @@ class Scanned {
   }
 
   FollowerInfo about(const std::string& relation, const Control& control) {
-    if constexpr (requires { { source_->about(relation, control) } -> std::same_as<FollowerInfo>; }) return source_->about(relation, control);
-    else return {server().name + "/" + relation, {}, {}};
+    if constexpr (requires {
+                    { source_->about(relation, control) } -> std::same_as<FollowerInfo>;
+                  })
+      return source_->about(relation, control);
+    else
+      return {server().name + "/" + relation, {}, {}};
   }
 
  private:
@@ -247,8 +258,10 @@ class Scanned {
 /// The one way in for both kinds of follower.
 template <Follower Source>
 decltype(auto) readable(Source& source) {
-  if constexpr (Readable<Source>) return (source);
-  else return Scanned<Source>(source);
+  if constexpr (Readable<Source>)
+    return (source);
+  else
+    return Scanned<Source>(source);
 }
 
 }  // namespace epochcut

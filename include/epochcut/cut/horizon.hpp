@@ -35,7 +35,7 @@ struct HorizonPolicy {
   int full_reads_max = 16;               ///< whole reads while waiting, the rest are cheap looks; the last read comes on top
   int jitter_percent = 20;               ///< of each delay, so that many checkers don't look at once
   std::uint64_t jitter_seed = 0;
-  Millis max_visibility_lag{2'000};      ///< what the writer declares: nothing acknowledged stays invisible for longer
+  Millis max_visibility_lag{2'000};  ///< what the writer declares: nothing acknowledged stays invisible for longer
 };
 
 /// What one look has shown. refuted: no waiting can make it complete.

@@ -49,15 +49,42 @@ template <Type type>
 struct Maps {
   static constexpr Type column_type = type;
 };
-template <> struct Mapping<bool> : Maps<Type::boolean> { static bool from(const Value& v) { return v.word != 0; } };
-template <> struct Mapping<std::int64_t> : Maps<Type::int64> { static std::int64_t from(const Value& v) { return v.as_int64(); } };
-template <> struct Mapping<std::uint64_t> : Maps<Type::uint64> { static std::uint64_t from(const Value& v) { return v.word; } };
-template <> struct Mapping<Decimal> : Maps<Type::decimal> { static Decimal from(const Value& v) { return v.as_decimal(); } };
-template <> struct Mapping<double> : Maps<Type::float64> { static double from(const Value& v) { return v.as_float64(); } };
-template <> struct Mapping<std::string> : Maps<Type::text> { static std::string from(const Value& v) { return std::string(v.text); } };
-template <> struct Mapping<Uuid> : Maps<Type::uuid> { static Uuid from(const Value& v) { return to_uuid(static_cast<Uint128>(v.wide)); } };
-template <> struct Mapping<Timestamp> : Maps<Type::timestamp_ns> { static Timestamp from(const Value& v) { return {v.as_int64()}; } };
-template <> struct Mapping<Date> : Maps<Type::date> { static Date from(const Value& v) { return {static_cast<std::int32_t>(v.as_int64())}; } };
+template <>
+struct Mapping<bool> : Maps<Type::boolean> {
+  static bool from(const Value& v) { return v.word != 0; }
+};
+template <>
+struct Mapping<std::int64_t> : Maps<Type::int64> {
+  static std::int64_t from(const Value& v) { return v.as_int64(); }
+};
+template <>
+struct Mapping<std::uint64_t> : Maps<Type::uint64> {
+  static std::uint64_t from(const Value& v) { return v.word; }
+};
+template <>
+struct Mapping<Decimal> : Maps<Type::decimal> {
+  static Decimal from(const Value& v) { return v.as_decimal(); }
+};
+template <>
+struct Mapping<double> : Maps<Type::float64> {
+  static double from(const Value& v) { return v.as_float64(); }
+};
+template <>
+struct Mapping<std::string> : Maps<Type::text> {
+  static std::string from(const Value& v) { return std::string(v.text); }
+};
+template <>
+struct Mapping<Uuid> : Maps<Type::uuid> {
+  static Uuid from(const Value& v) { return to_uuid(static_cast<Uint128>(v.wide)); }
+};
+template <>
+struct Mapping<Timestamp> : Maps<Type::timestamp_ns> {
+  static Timestamp from(const Value& v) { return {v.as_int64()}; }
+};
+template <>
+struct Mapping<Date> : Maps<Type::date> {
+  static Date from(const Value& v) { return {static_cast<std::int32_t>(v.as_int64())}; }
+};
 
 template <class Member>
 inline constexpr bool is_optional = false;
@@ -65,9 +92,13 @@ template <class Member>
 inline constexpr bool is_optional<std::optional<Member>> = true;
 
 template <class Member>
-struct Plain { using type = Member; };
+struct Plain {
+  using type = Member;
+};
 template <class Member>
-struct Plain<std::optional<Member>> { using type = Member; };
+struct Plain<std::optional<Member>> {
+  using type = Member;
+};
 template <class Member>
 using PlainOf = typename Plain<Member>::type;
 
@@ -76,8 +107,10 @@ template <class Member>
 Member get(std::string_view name, const Value& v) {
   using M = Mapping<PlainOf<Member>>;
   if (v.null) {
-    if constexpr (is_optional<Member>) return std::nullopt;
-    else throw Failure(Reason::schema, "column \"" + std::string(name) + "\" holds a NULL; make the member a std::optional");
+    if constexpr (is_optional<Member>)
+      return std::nullopt;
+    else
+      throw Failure(Reason::schema, "column \"" + std::string(name) + "\" holds a NULL; make the member a std::optional");
   } else {
     Column one(M::column_type);  // a column converts within its family exactly, or says why not
     try {
@@ -92,9 +125,12 @@ Member get(std::string_view name, const Value& v) {
 template <class Member>
 Value put(const Member& member) {
   using M = Mapping<PlainOf<Member>>;
-  if constexpr (is_optional<Member>) return member ? put(*member) : Value::null_of(M::column_type);
-  else if constexpr (std::is_same_v<Member, std::string>) return Value(std::string_view(member));
-  else return Value(member);
+  if constexpr (is_optional<Member>)
+    return member ? put(*member) : Value::null_of(M::column_type);
+  else if constexpr (std::is_same_v<Member, std::string>)
+    return Value(std::string_view(member));
+  else
+    return Value(member);
 }
 
 }  // namespace rows
@@ -103,15 +139,19 @@ Value put(const Member& member) {
 template <Described Row>
 std::vector<Row> to_rows(const Relation& relation) {
   std::vector<Row> out(relation.rows());
-  std::apply([&](const auto&... field) {
-    ([&] {
-      const Column& column = relation.column(field.name);
-      for (std::size_t i = 0; i < out.size(); ++i) {
-        auto& member = out[i].*field.member;
-        member = rows::get<std::remove_cvref_t<decltype(member)>>(field.name, column[i]);
-      }
-    }(), ...);
-  }, fields<Row>);
+  std::apply(
+      [&](const auto&... field) {
+        (
+            [&] {
+              const Column& column = relation.column(field.name);
+              for (std::size_t i = 0; i < out.size(); ++i) {
+                auto& member = out[i].*field.member;
+                member = rows::get<std::remove_cvref_t<decltype(member)>>(field.name, column[i]);
+              }
+            }(),
+            ...);
+      },
+      fields<Row>);
   return out;
 }
 
@@ -119,13 +159,17 @@ std::vector<Row> to_rows(const Relation& relation) {
 template <Described Row>
 Relation to_relation(std::span<const Row> structs) {
   Relation relation;
-  std::apply([&](const auto&... field) {
-    ([&] {
-      using Member = std::remove_cvref_t<decltype(std::declval<Row>().*field.member)>;
-      Column& column = relation.add(std::string(field.name), field.role, rows::Mapping<rows::PlainOf<Member>>::column_type).column;
-      for (const Row& row : structs) column.append(rows::put(row.*field.member));
-    }(), ...);
-  }, fields<Row>);
+  std::apply(
+      [&](const auto&... field) {
+        (
+            [&] {
+              using Member = std::remove_cvref_t<decltype(std::declval<Row>().*field.member)>;
+              Column& column = relation.add(std::string(field.name), field.role, rows::Mapping<rows::PlainOf<Member>>::column_type).column;
+              for (const Row& row : structs) column.append(rows::put(row.*field.member));
+            }(),
+            ...);
+      },
+      fields<Row>);
   return relation;
 }
 
@@ -152,7 +196,8 @@ class AsOfQuery : public AsOfQuery<void> {
     std::vector<std::string> names;
     for (const Measure& m : plan.measures) names.push_back(m.name);
     if (keys != (plan.grouped() ? plan.by : plan.key) || values != names)
-      throw Failure(Reason::configuration, "query on \"" + plan.relation + "\": its columns are not those of the struct; name the same keys and values in the same order");
+      throw Failure(Reason::configuration,
+                    "query on \"" + plan.relation + "\": its columns are not those of the struct; name the same keys and values in the same order");
     return plan;
   }
 };

@@ -42,12 +42,12 @@ enum class Form : std::uint8_t { plain, distinct };
 
 /// Made at a cursor's end, by the same statement as its rows.
 struct Proof {
-  std::optional<Digest> ids;         ///< of all event ids at or below the epoch that the statement saw, before any filter
-  std::optional<Epoch> snapshot;     ///< the source's own token in the same snapshot: complete up to it by construction
-  std::uint64_t conflicts = 0;       ///< event ids with two different rows (distinct form)
-  std::string conflicting_ids{};     ///< the first of them, for people
-  std::uint64_t rows = 0;            ///< that crossed the wire
-  std::uint64_t bytes = 0;           ///< that crossed the wire
+  std::optional<Digest> ids;      ///< of all event ids at or below the epoch that the statement saw, before any filter
+  std::optional<Epoch> snapshot;  ///< the source's own token in the same snapshot: complete up to it by construction
+  std::uint64_t conflicts = 0;    ///< event ids with two different rows (distinct form)
+  std::string conflicting_ids{};  ///< the first of them, for people
+  std::uint64_t rows = 0;         ///< that crossed the wire
+  std::uint64_t bytes = 0;        ///< that crossed the wire
   Server server;
 };
 

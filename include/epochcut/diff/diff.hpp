@@ -104,7 +104,8 @@ class Side {
       done_ = !cursor_->next(block_);
       if (shape_.fields.empty()) shape_ = block_.empty_copy();
       if (!done_ && !shape_.same_shape(block_))
-        throw Failure(Reason::schema, std::string("the columns of the ") + name_ + " side changed between two of its blocks; its source must keep to one shape");
+        throw Failure(Reason::schema,
+                      std::string("the columns of the ") + name_ + " side changed between two of its blocks; its source must keep to one shape");
     } while (!done_ && block_.rows() == 0);
   }
 
@@ -139,8 +140,10 @@ inline void require_comparable(const Field& left, const Field& right) {
 /// Matches columns by name. Errors: `schema`, naming what has no partner or does not compare.
 inline std::vector<Pair> match(const Relation& left, const Relation& right, std::span<const Rule> rules) {
   std::vector<const Field*> left_keys, right_keys;
-  for (const Field& f : left.fields) if (f.role == Role::key) left_keys.push_back(&f);
-  for (const Field& f : right.fields) if (f.role == Role::key) right_keys.push_back(&f);
+  for (const Field& f : left.fields)
+    if (f.role == Role::key) left_keys.push_back(&f);
+  for (const Field& f : right.fields)
+    if (f.role == Role::key) right_keys.push_back(&f);
   bool same = left_keys.size() == right_keys.size();
   for (std::size_t i = 0; same && i < left_keys.size(); ++i) same = left_keys[i]->name == right_keys[i]->name;
   if (!same)
@@ -168,10 +171,12 @@ inline std::vector<Pair> match(const Relation& left, const Relation& right, std:
   for (const Rule& rule : rules) {
     const Field* field = left.find(rule.column);
     if (field == nullptr || field->role == Role::key)
-      throw Failure(Reason::configuration, "a rule names the column \"" + rule.column + "\", which is no value of this comparison (values: " + names(left, Role::value) + ")");
+      throw Failure(Reason::configuration,
+                    "a rule names the column \"" + rule.column + "\", which is no value of this comparison (values: " + names(left, Role::value) + ")");
     const Family f = family(field->column.type());
     if ((rule.kind != Rule::Kind::exact && f != Family::number && f != Family::float64) || (rule.absent_is_zero && f != Family::number))
-      throw Failure(Reason::configuration, "the rule for \"" + rule.column + "\" needs a number, the column is " + std::string(to_string(field->column.type())));
+      throw Failure(Reason::configuration,
+                    "the rule for \"" + rule.column + "\" needs a number, the column is " + std::string(to_string(field->column.type())));
   }
   return pairs;
 }
@@ -253,8 +258,10 @@ DiffCounts diff(Cursor& left_cursor, Cursor& right_cursor, std::span<const Rule>
       const auto l = left.keys(), r = right.keys();
       for (std::size_t i = 0; i < l.size() && order == 0; ++i) order = compare(l[i]->column[left.row()], r[i]->column[right.row()]);
     }
-    if (order == 0) both();
-    else alone(order < 0 ? left.view() : right.view(), order < 0);
+    if (order == 0)
+      both();
+    else
+      alone(order < 0 ? left.view() : right.view(), order < 0);
     if (order <= 0) left.advance();
     if (order >= 0) right.advance();
   }

@@ -22,11 +22,11 @@
 namespace epochcut {
 
 struct ClickHouseOptions {
-  std::string user{}, password{}, database{};      ///< instead of the URL's, where not empty
-  std::string stream_table = "epochcut_stream";    ///< (stream String, authority String), in the relation's database: who fills it
-  Millis statement_timeout{600'000};               ///< of one statement, if the Control has no nearer deadline
-  std::uint64_t block_rows = 65'536;               ///< max_block_size: what is held in memory at once
-  clickhouse::Parameters settings{};               ///< more settings for each request; a pinned one is refused
+  std::string user{}, password{}, database{};    ///< instead of the URL's, where not empty
+  std::string stream_table = "epochcut_stream";  ///< (stream String, authority String), in the relation's database: who fills it
+  Millis statement_timeout{600'000};             ///< of one statement, if the Control has no nearer deadline
+  std::uint64_t block_rows = 65'536;             ///< max_block_size: what is held in memory at once
+  clickhouse::Parameters settings{};             ///< more settings for each request; a pinned one is refused
   clickhouse::TransportOptions transport{};
 };
 
@@ -104,7 +104,8 @@ class Session {
       const Control control;
       Parameters parameters{{"query_id", query_id}, {"replace_running_query", "1"}, {"readonly", "2"}};
       auto exchange = transport_.start({"SELECT 1 FORMAT Native", std::move(parameters), control.clock->now() + stop_timeout});
-      while (!exchange->read(control).empty()) {}
+      while (!exchange->read(control).empty()) {
+      }
     } catch (...) {  // it ends by itself at max_execution_time
     }
   }
@@ -143,7 +144,9 @@ class Session {
     decoder.finish();
     display_name = exchange->server();
     if (display_name.empty())
-      throw Failure(Reason::configuration, "the answer of " + where() + " does not say which server gave it; let the header X-ClickHouse-Server-Display-Name through").at(where());
+      throw Failure(Reason::configuration,
+                    "the answer of " + where() + " does not say which server gave it; let the header X-ClickHouse-Server-Display-Name through")
+          .at(where());
     transport_.keep(std::move(exchange));
     return rows;
   }
@@ -180,7 +183,12 @@ class Session {
 class AnswerCursor final : public Cursor {
  public:
   AnswerCursor(std::shared_ptr<Session> session, Statement statement, const TableInfo& table, const Control& control)
-      : session_(std::move(session)), statement_(std::move(statement)), display_name_(table.display_name), path_(table.path()), control_(control), query_id_(random_id()) {
+      : session_(std::move(session)),
+        statement_(std::move(statement)),
+        display_name_(table.display_name),
+        path_(table.path()),
+        control_(control),
+        query_id_(random_id()) {
     proof_.server = table.server;
     if (statement_.ids) proof_.ids = Digest{};
     exchange_ = session_->start(statement_.sql, query_id_, control_);
@@ -224,7 +232,9 @@ class AnswerCursor final : public Cursor {
  private:
   /// What was read before a failure is worth nothing, also to a caller who goes on after it.
   Failure unfinished() const {
-    return Failure(Reason::incomplete, "a cursor on ClickHouse table " + path_ + " was used after it failed or before it ended; open it again").retry().at(session_->where());
+    return Failure(Reason::incomplete, "a cursor on ClickHouse table " + path_ + " was used after it failed or before it ended; open it again")
+        .retry()
+        .at(session_->where());
   }
 
   /// Whoever stops reading tells the server; a statement whose connection has ended already needs no telling.
@@ -237,8 +247,9 @@ class AnswerCursor final : public Cursor {
 
   void require_same_server() const {
     if (exchange_->server() != display_name_)
-      throw Failure(Reason::replica_changed, "\"" + display_name_ + "\" described the table and \"" + exchange_->server() + "\" answered the query; let " + session_->where() +
-                                                 " lead to one server").retry();
+      throw Failure(Reason::replica_changed, "\"" + display_name_ + "\" described the table and \"" + exchange_->server() + "\" answered the query; let " +
+                                                 session_->where() + " lead to one server")
+          .retry();
   }
 
   void complete() {
@@ -260,7 +271,8 @@ class AnswerCursor final : public Cursor {
       const NativeColumn& column = native.columns[i];
       const Field* field = outputs[i].use == Output::Use::field ? &statement_.shape.fields[outputs[i].field] : nullptr;
       const Type type = field != nullptr ? field->column.type() : outputs[i].use == Output::Use::sum_magnitude ? Type::float64 : Type::uint64;
-      if (column.name != outputs[i].alias || column.column.type() != type || (field != nullptr && column.column.scale() != field->column.scale())) throw changed();
+      if (column.name != outputs[i].alias || column.column.type() != type || (field != nullptr && column.column.scale() != field->column.scale()))
+        throw changed();
     }
     const std::size_t rows = static_cast<std::size_t>(native.rows);
     proof_.rows += rows;
@@ -305,7 +317,7 @@ class AnswerCursor final : public Cursor {
         continue;
       }
       for (std::size_t row = 0; row < rows; ++row)
-        if (kept(row)) nulls && native.columns[i + 1].column.words()[row] == 0 ? out.append_null() : out.append(in[row]);
+        if (kept(row)) nulls&& native.columns[i + 1].column.words()[row] == 0 ? out.append_null() : out.append(in[row]);
     }
     control_.check_size(rows_ += block.rows(), bytes_ += block.bytes());
     return block;
@@ -328,9 +340,7 @@ class AnswerCursor final : public Cursor {
     if (conflicting_.size() > conflicting_ids_named_max) conflicting_.pop_back();
   }
 
-  Failure changed() const {
-    return Failure(Reason::schema, "the columns of ClickHouse table " + path_ + " changed while it was read; ask again").retry();
-  }
+  Failure changed() const { return Failure(Reason::schema, "the columns of ClickHouse table " + path_ + " changed while it was read; ask again").retry(); }
 
   std::shared_ptr<Session> session_;
   Statement statement_;
@@ -359,7 +369,8 @@ class ClickHouse {
     for (const auto& setting : options.settings) {
       const auto refuse = [&](std::string_view pinned) {
         if (setting.first == pinned)
-          throw Failure(Reason::configuration, "ClickHouseOptions::settings can't set " + setting.first + ": it is pinned so that no answer is silently partial");
+          throw Failure(Reason::configuration,
+                        "ClickHouseOptions::settings can't set " + setting.first + ": it is pinned so that no answer is silently partial");
       };
       for (const auto& [pinned, unused] : clickhouse::pinned_settings) refuse(pinned);
       for (const auto& [pinned, unused] : clickhouse::pinned_if_known) refuse(pinned);
@@ -381,11 +392,14 @@ class ClickHouse {
     const auto [database, table] = split(relation);
     const std::string id = "toUInt64(" + clickhouse::identifier(as_of.stream.event_id) + ")";
     std::string display_name;
-    const Relation row = session_->all("SELECT " + (as_of.at_rest ? std::string("count()") : "countIf(" + id + " <= " + std::to_string(as_of.last_event_id) + ")") + ", max(" + id + "), " +
-                                           std::string(identity) + " FROM " + (database.empty() ? "" : clickhouse::identifier(database) + ".") + clickhouse::identifier(table),
-                                       control, display_name);
+    const Relation row = session_->all(
+        "SELECT " + (as_of.at_rest ? std::string("count()") : "countIf(" + id + " <= " + std::to_string(as_of.last_event_id) + ")") + ", max(" + id + "), " +
+            std::string(identity) + " FROM " + (database.empty() ? "" : clickhouse::identifier(database) + ".") + clickhouse::identifier(table),
+        control, display_name);
     if (row.rows() != 1 || row.fields.size() != 5 || row.fields[0].column.type() != Type::uint64 || row.fields[1].column.type() != Type::uint64)
-      throw Failure(Reason::schema, "the event id column \"" + as_of.stream.event_id + "\" of ClickHouse table " + relation + " must be a UInt64 that is not Nullable").at(session_->where());
+      throw Failure(Reason::schema,
+                    "the event id column \"" + as_of.stream.event_id + "\" of ClickHouse table " + relation + " must be a UInt64 that is not Nullable")
+          .at(session_->where());
     return {row.fields[0].column.words()[0], row.fields[1].column.words()[0], server(row, 2, display_name)};
   }
 
@@ -405,7 +419,9 @@ class ClickHouse {
     }
     if (rows.rows() == 0) return info;
     if (rows.rows() > 1)
-      throw Failure(Reason::wrong_stream, "table " + stream_table + " on " + session_->where() + " names more than one stream or authority; leave one row in it").at(session_->where());
+      throw Failure(Reason::wrong_stream,
+                    "table " + stream_table + " on " + session_->where() + " names more than one stream or authority; leave one row in it")
+          .at(session_->where());
     info.stream = rows.fields[0].column.text(0);
     info.authority = rows.fields[1].column.text(0);
     return info;
@@ -436,8 +452,8 @@ class ClickHouse {
     const std::string in = database.empty() ? "currentDatabase()" : text_literal(database), of = text_literal(table);
     const std::string from_tables = ") FROM system.tables WHERE database = " + in + " AND name = " + of + ")";
     clickhouse::TableInfo info;
-    const Relation rows = session_->all("SELECT name, type, " + in + ", (SELECT max(engine" + from_tables + ", (SELECT max(sorting_key" + from_tables + ", " + std::string(identity) +
-                                            " FROM system.columns WHERE database = " + in + " AND table = " + of,
+    const Relation rows = session_->all("SELECT name, type, " + in + ", (SELECT max(engine" + from_tables + ", (SELECT max(sorting_key" + from_tables + ", " +
+                                            std::string(identity) + " FROM system.columns WHERE database = " + in + " AND table = " + of,
                                         control, info.display_name);
     if (rows.rows() == 0) throw missing(in, table, control);
     const auto text = [&](std::size_t column, std::size_t row = 0) { return std::string(rows.fields[column].column.text(row)); };

@@ -22,10 +22,10 @@
 
 namespace epochcut::clickhouse {
 
-inline constexpr std::size_t body_buffer_max = 4u << 20;    ///< bytes that wait for the reader before the server is made to wait
-inline constexpr std::size_t error_body_max = 64u << 10;    ///< bytes kept of an answer that is not 200
-inline constexpr std::size_t idle_connections_max = 4;      ///< kept alive per source
-inline constexpr Millis stop_timeout{2'000};                ///< for telling the server to give up a statement; it gives up by itself later
+inline constexpr std::size_t body_buffer_max = 4u << 20;  ///< bytes that wait for the reader before the server is made to wait
+inline constexpr std::size_t error_body_max = 64u << 10;  ///< bytes kept of an answer that is not 200
+inline constexpr std::size_t idle_connections_max = 4;    ///< kept alive per source
+inline constexpr Millis stop_timeout{2'000};              ///< for telling the server to give up a statement; it gives up by itself later
 
 using Parameters = std::vector<std::pair<std::string, std::string>>;
 
@@ -75,10 +75,14 @@ inline Endpoint parse_url(const std::string& url) {
     std::string value(text, static_cast<std::size_t>(length));
     curl_free(text);
     const std::string_view name = pair.substr(0, equals);
-    if (name == "database") endpoint.database = std::move(value);
-    else if (name == "user") endpoint.user = std::move(value);
-    else if (name == "password") endpoint.password = std::move(value);
-    else if (!pair.empty()) throw refuse("has the parameter \"" + std::string(name.substr(0, 60)) + "\"; settings belong into ClickHouseOptions::settings");
+    if (name == "database")
+      endpoint.database = std::move(value);
+    else if (name == "user")
+      endpoint.user = std::move(value);
+    else if (name == "password")
+      endpoint.password = std::move(value);
+    else if (!pair.empty())
+      throw refuse("has the parameter \"" + std::string(name.substr(0, 60)) + "\"; settings belong into ClickHouseOptions::settings");
     begin = end + 1;
   }
   return endpoint;
@@ -111,7 +115,8 @@ inline CodeMeaning meaning_of(int code) {
     case 69:
     case 407: return {Reason::overflow, false, "a number does not fit its type"};
     case 115: return {Reason::configuration, false, "the server does not know a setting; correct ClickHouseOptions::settings"};
-    case 164: return {Reason::configuration, false, "the user's profile forbids to pin settings; give it readonly = 2 instead of 1, for then it still can't write"};
+    case 164:
+      return {Reason::configuration, false, "the user's profile forbids to pin settings; give it readonly = 2 instead of 1, for then it still can't write"};
     case 158:
     case 307:
     case 396: return {Reason::too_large, false, "the user's profile limits what one query reads; aggregate, or raise its limit"};
@@ -233,7 +238,8 @@ class Exchange {
     while (!done_ && (body_.empty() || status_ != 200)) wait(control);
     if (status_ != 200) throw status_failure();
     if (!framed_)  // before a byte of it is decoded
-      throw failure(Reason::incomplete, "the answer has neither a length nor chunks, so nobody can tell whether it is whole; ask without the proxy between").poison();
+      throw failure(Reason::incomplete, "the answer has neither a length nor chunks, so nobody can tell whether it is whole; ask without the proxy between")
+          .poison();
     body_given_ = true;
     return body_;
   }
@@ -254,7 +260,8 @@ class Exchange {
   void add_header(std::string_view name, const std::string& value) {
     if (value.empty()) return;
     for (const char c : value)
-      if (c == '\r' || c == '\n' || c == '\0') throw Failure(Reason::configuration, "the ClickHouse user and password can't hold a line end").at(endpoint_.where);
+      if (c == '\r' || c == '\n' || c == '\0')
+        throw Failure(Reason::configuration, "the ClickHouse user and password can't hold a line end").at(endpoint_.where);
     headers_ = curl_slist_append(headers_, (std::string(name) + value).c_str());
   }
 

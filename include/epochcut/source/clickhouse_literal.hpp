@@ -27,8 +27,10 @@ inline std::string text_literal(std::string_view value) {
   std::string text = "'";
   for (const char c : value) {
     const auto byte = static_cast<unsigned char>(c);
-    if (byte >= 0x20 && byte < 0x7F && c != '\'' && c != '\\') text += c;
-    else text += {'\\', 'x', "0123456789ABCDEF"[byte >> 4], "0123456789ABCDEF"[byte & 15]};
+    if (byte >= 0x20 && byte < 0x7F && c != '\'' && c != '\\')
+      text += c;
+    else
+      text += {'\\', 'x', "0123456789ABCDEF"[byte >> 4], "0123456789ABCDEF"[byte & 15]};
   }
   return text + "'";
 }

@@ -119,21 +119,24 @@ class Renderer {
     bool by_bytes = false;
   };
 
-  static bool contains(const std::vector<std::string>& names, std::string_view name) {
-    return std::find(names.begin(), names.end(), name) != names.end();
-  }
+  static bool contains(const std::vector<std::string>& names, std::string_view name) { return std::find(names.begin(), names.end(), name) != names.end(); }
 
   void refuse_what_has_no_answer() const {
     plan_.validate();
     const std::string& id = as_of_.stream.event_id;
     if (!events_ && !as_of_.at_rest)
-      throw Failure(Reason::not_as_of, "current(\"" + plan_.relation + "\") holds state and not events, so ClickHouse can't show it as of an epoch; read a history with events() or latest(), or wrap the source in at_rest()");
+      throw Failure(
+          Reason::not_as_of,
+          "current(\"" + plan_.relation +
+              "\") holds state and not events, so ClickHouse can't show it as of an epoch; read a history with events() or latest(), or wrap the source in at_rest()");
     if (events_ && !table_.has(id) && (!as_of_.at_rest || distinct_ || plan_.history == History::latest)) static_cast<void>(table_.type_of(id));
     if (events_ && !as_of_.at_rest && !table_.keeps_every(id))
       throw Failure(Reason::below_retention, "ClickHouse table " + table_.path() + " is a " + table_.engine + " sorted by (" + table_.sorting_key +
-                                                 "), which merges events away, so it can't be read as of an epoch; add " + id + " to its sorting key or use MergeTree");
+                                                 "), which merges events away, so it can't be read as of an epoch; add " + id +
+                                                 " to its sorting key or use MergeTree");
     const auto refuse_float = [&](const std::string& name) {
-      if (table_.type_of(name).type == Type::float64) throw Failure(Reason::schema, "column \"" + name + "\" is a float, which can't be a key; choose an exact type");
+      if (table_.type_of(name).type == Type::float64)
+        throw Failure(Reason::schema, "column \"" + name + "\" is a float, which can't be a key; choose an exact type");
     };
     for (const std::string& name : plan_.keys(as_of_.stream)) refuse_float(name);
     for (const std::string& name : plan_.per) refuse_float(name);
@@ -146,7 +149,8 @@ class Renderer {
   bool require_integer_id() const {
     const NativeType type = table_.type_of(as_of_.stream.event_id);
     if (type.nullable || (type.type != Type::uint64 && type.type != Type::int64))
-      throw Failure(Reason::schema, "the event id column \"" + as_of_.stream.event_id + "\" of ClickHouse table " + table_.path() + " must be a UInt64 that is not Nullable");
+      throw Failure(Reason::schema,
+                    "the event id column \"" + as_of_.stream.event_id + "\" of ClickHouse table " + table_.path() + " must be a UInt64 that is not Nullable");
     return type.type == Type::int64;
   }
 
@@ -175,7 +179,8 @@ class Renderer {
     if (column.type.is_enum()) {
       if (!column.type.nullable) return "toString(" + sql + ")";
       // Under a NULL stands 0, which toString refuses where the enum has no name for it.
-      return "if(isNull(" + sql + "), NULL, toString(CAST(ifNull(toInt16(" + sql + "), " + std::to_string(column.type.names.front().first) + ") AS " + enum_name(column.type) + ")))";
+      return "if(isNull(" + sql + "), NULL, toString(CAST(ifNull(toInt16(" + sql + "), " + std::to_string(column.type.names.front().first) + ") AS " +
+             enum_name(column.type) + ")))";
     }
     return column.type.low_cardinality ? "CAST(" + sql + " AS " + plain_name(column.type) + ")" : sql;
   }
@@ -439,8 +444,6 @@ class Renderer {
 };
 
 /// Errors: `configuration`, `schema`, `not_as_of`, `below_retention`: each says what to change.
-inline Statement render(const QueryPlan& plan, const AsOf& as_of, Form form, const TableInfo& table) {
-  return Renderer(plan, as_of, form, table).render();
-}
+inline Statement render(const QueryPlan& plan, const AsOf& as_of, Form form, const TableInfo& table) { return Renderer(plan, as_of, form, table).render(); }
 
 }  // namespace epochcut::clickhouse

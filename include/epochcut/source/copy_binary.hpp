@@ -30,9 +30,8 @@ inline constexpr std::int64_t us_1970_to_2000 = days_1970_to_2000 * 86'400'000'0
 
 /// Built-in type OIDs: fixed for ever, see pg_type.dat.
 namespace oid {
-inline constexpr std::uint32_t boolean = 16, bytea = 17, character = 18, name = 19, int8 = 20, int2 = 21, int4 = 23, text = 25, object = 26,
-                               float4 = 700, float8 = 701, bpchar = 1042, varchar = 1043, date = 1082, timestamp = 1114, timestamptz = 1184,
-                               numeric = 1700, uuid = 2950;
+inline constexpr std::uint32_t boolean = 16, bytea = 17, character = 18, name = 19, int8 = 20, int2 = 21, int4 = 23, text = 25, object = 26, float4 = 700,
+                               float8 = 701, bpchar = 1042, varchar = 1043, date = 1082, timestamp = 1114, timestamptz = 1184, numeric = 1700, uuid = 2950;
 }
 
 /// The logical type of a PostgreSQL type, or nothing if there is none.
@@ -213,7 +212,8 @@ class CopyBinaryDecoder {
   }
 
   static Failure overflow(const CopyColumn& column, const std::string& what) {
-    return Failure(Reason::overflow, "column \"" + column.name + "\" holds " + what + ", which can't be compared exactly; correct the row, or leave it out with where()");
+    return Failure(Reason::overflow,
+                   "column \"" + column.name + "\" holds " + what + ", which can't be compared exactly; correct the row, or leave it out with where()");
   }
 
   static void append_cell(Column& cells, const CopyColumn& column, std::string_view cell) {
@@ -223,9 +223,7 @@ class CopyBinaryDecoder {
       return static_cast<std::int64_t>(load<T>(cell.data()));
     };
     switch (column.type) {
-      case oid::boolean:
-        require(column, cell.size() == 1 && (cell[0] == 0 || cell[0] == 1));
-        return cells.append_word(static_cast<std::uint64_t>(cell[0]));
+      case oid::boolean: require(column, cell.size() == 1 && (cell[0] == 0 || cell[0] == 1)); return cells.append_word(static_cast<std::uint64_t>(cell[0]));
       case oid::int2: return cells.append_word(static_cast<std::uint64_t>(word(std::int16_t{})));
       case oid::int4: return cells.append_word(static_cast<std::uint64_t>(word(std::int32_t{})));
       case oid::object: return cells.append_word(static_cast<std::uint64_t>(word(std::uint32_t{})));

@@ -33,8 +33,10 @@ class Memory {
   void insert(const std::string& relation, const Relation& rows, Millis delay = Millis{0}) {
     const std::lock_guard lock(mutex_);
     Table& table = find(relation);
-    if (delay.count() <= 0) table.rows.append(rows);
-    else table.pending.push_back({clock_->now() + delay, rows});
+    if (delay.count() <= 0)
+      table.rows.append(rows);
+    else
+      table.pending.push_back({clock_->now() + delay, rows});
   }
 
   /// Replaces state tables and the token in one step: the ledger's one transaction.

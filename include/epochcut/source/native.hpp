@@ -20,25 +20,45 @@
 
 namespace epochcut {
 
-inline constexpr std::uint64_t native_columns_max = 10'000;             ///< a block of more is no answer to any query of ours
-inline constexpr std::uint64_t native_rows_max = 1u << 26;              ///< in one block; the server cuts blocks at 65536 rows, aggregation at some millions
-inline constexpr std::uint64_t native_name_max = 1u << 21;              ///< bytes; an Enum16 spells out up to 65536 names in its type
-inline constexpr std::uint64_t native_cell_bytes_max = 64u << 20;       ///< one text: it is held whole
-inline constexpr std::uint64_t native_block_bytes_max = 1u << 30;       ///< one block: it is held whole; max_block_size bounds it in rows only
-inline constexpr std::size_t native_exception_bytes_max = 64u << 10;    ///< of an exception's text; the rest is for no one
+inline constexpr std::uint64_t native_columns_max = 10'000;           ///< a block of more is no answer to any query of ours
+inline constexpr std::uint64_t native_rows_max = 1u << 26;            ///< in one block; the server cuts blocks at 65536 rows, aggregation at some millions
+inline constexpr std::uint64_t native_name_max = 1u << 21;            ///< bytes; an Enum16 spells out up to 65536 names in its type
+inline constexpr std::uint64_t native_cell_bytes_max = 64u << 20;     ///< one text: it is held whole
+inline constexpr std::uint64_t native_block_bytes_max = 1u << 30;     ///< one block: it is held whole; max_block_size bounds it in rows only
+inline constexpr std::size_t native_exception_bytes_max = 64u << 10;  ///< of an exception's text; the rest is for no one
 
 /// One ClickHouse type, as it is laid out on the wire and as the library sees it.
 struct NativeType {
   enum class Wire : std::uint8_t {
-    uint8, uint16, uint32, uint64, int8, int16, int32, int64, float32, float64,
-    decimal32, decimal64, decimal128, string, fixed_string, uuid, date, date32, datetime, datetime64, enum8, enum16
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+    int8,
+    int16,
+    int32,
+    int64,
+    float32,
+    float64,
+    decimal32,
+    decimal64,
+    decimal128,
+    string,
+    fixed_string,
+    uuid,
+    date,
+    date32,
+    datetime,
+    datetime64,
+    enum8,
+    enum16
   };
   Wire wire = Wire::uint8;
   Type type = Type::uint64;
-  int scale = 0;                ///< of a decimal, or of a DateTime64's ticks
-  std::uint64_t width = 1;      ///< bytes of a cell; 0 where each cell brings its own length
+  int scale = 0;            ///< of a decimal, or of a DateTime64's ticks
+  std::uint64_t width = 1;  ///< bytes of a cell; 0 where each cell brings its own length
   bool nullable = false;
-  bool low_cardinality = false;  ///< the wire form of that is not decoded; a query casts it away
+  bool low_cardinality = false;                               ///< the wire form of that is not decoded; a query casts it away
   std::vector<std::pair<std::int16_t, std::string>> names{};  ///< of an enum
 
   bool is_enum() const { return wire == Wire::enum8 || wire == Wire::enum16; }
@@ -55,17 +75,20 @@ inline bool take(std::string_view& text, std::string_view prefix) {
 }
 
 inline bool take_number(std::string_view& text, long long& number) {
-  while (take(text, " ")) {}
+  while (take(text, " ")) {
+  }
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   if (error != std::errc()) return false;
   text.remove_prefix(static_cast<std::size_t>(end - text.data()));
-  while (take(text, " ")) {}
+  while (take(text, " ")) {
+  }
   return true;
 }
 
 /// A quoted name as ClickHouse prints it inside a type.
 inline bool take_quoted(std::string_view& text, std::string& name) {
-  while (take(text, " ")) {}
+  while (take(text, " ")) {
+  }
   if (!take(text, "'")) return false;
   for (name.clear(); !text.empty(); text.remove_prefix(1)) {
     if (take(text, "'")) return true;
@@ -87,7 +110,8 @@ inline bool parse_enum(std::string_view text, NativeType& type) {
   for (std::string name;;) {
     long long number = 0;
     if (!take_quoted(text, name)) return false;
-    while (take(text, " ")) {}
+    while (take(text, " ")) {
+    }
     if (!take(text, "=") || !take_number(text, number) || number < -limit || number >= limit) return false;
     type.names.emplace_back(static_cast<std::int16_t>(number), name);
     if (take(text, ")")) return text.empty();
@@ -112,13 +136,14 @@ inline bool parse_type(std::string_view text, NativeType& type) {
     Type type;
     std::uint64_t width;
   };
-  static constexpr Plain plain[] = {
-      {"UInt8", Wire::uint8, Type::uint64, 1},    {"UInt16", Wire::uint16, Type::uint64, 2},    {"UInt32", Wire::uint32, Type::uint64, 4},
-      {"UInt64", Wire::uint64, Type::uint64, 8},  {"Int8", Wire::int8, Type::int64, 1},         {"Int16", Wire::int16, Type::int64, 2},
-      {"Int32", Wire::int32, Type::int64, 4},     {"Int64", Wire::int64, Type::int64, 8},       {"Float32", Wire::float32, Type::float64, 4},
-      {"Float64", Wire::float64, Type::float64, 8}, {"Bool", Wire::uint8, Type::boolean, 1},    {"String", Wire::string, Type::text, 0},
-      {"UUID", Wire::uuid, Type::uuid, 16},       {"Date", Wire::date, Type::date, 2},          {"Date32", Wire::date32, Type::date, 4},
-      {"DateTime", Wire::datetime, Type::timestamp_ns, 4}};
+  static constexpr Plain plain[] = {{"UInt8", Wire::uint8, Type::uint64, 1},      {"UInt16", Wire::uint16, Type::uint64, 2},
+                                    {"UInt32", Wire::uint32, Type::uint64, 4},    {"UInt64", Wire::uint64, Type::uint64, 8},
+                                    {"Int8", Wire::int8, Type::int64, 1},         {"Int16", Wire::int16, Type::int64, 2},
+                                    {"Int32", Wire::int32, Type::int64, 4},       {"Int64", Wire::int64, Type::int64, 8},
+                                    {"Float32", Wire::float32, Type::float64, 4}, {"Float64", Wire::float64, Type::float64, 8},
+                                    {"Bool", Wire::uint8, Type::boolean, 1},      {"String", Wire::string, Type::text, 0},
+                                    {"UUID", Wire::uuid, Type::uuid, 16},         {"Date", Wire::date, Type::date, 2},
+                                    {"Date32", Wire::date32, Type::date, 4},      {"DateTime", Wire::datetime, Type::timestamp_ns, 4}};
   for (const Plain& p : plain)
     if (text == p.name) {
       type.wire = p.wire, type.type = p.type, type.width = p.width;
@@ -197,8 +222,10 @@ class NativeDecoder {
       buffer_.append(bytes.substr(0, native_exception_bytes_max - std::min(native_exception_bytes_max, buffer_.size())));
       return;
     }
-    if (at_ == buffer_.size()) buffer_.clear(), at_ = 0;
-    else if (at_ > buffer_.size() / 2) buffer_.erase(0, at_), at_ = 0;
+    if (at_ == buffer_.size())
+      buffer_.clear(), at_ = 0;
+    else if (at_ > buffer_.size() / 2)
+      buffer_.erase(0, at_), at_ = 0;
     buffer_.append(bytes);
   }
 
@@ -225,7 +252,8 @@ class NativeDecoder {
         case Stage::cells: {
           const std::size_t from = at_;
           decode_cells();
-          if ((block_bytes_ += at_ - from) > native_block_bytes_max) throw too_large("a block of more than " + std::to_string(native_block_bytes_max) + " bytes");
+          if ((block_bytes_ += at_ - from) > native_block_bytes_max)
+            throw too_large("a block of more than " + std::to_string(native_block_bytes_max) + " bytes");
           if (row_ < rows_) return false;
           stage_ = block_.columns.size() < columns_ ? Stage::column : Stage::complete;
           break;
@@ -253,9 +281,7 @@ class NativeDecoder {
   static Failure malformed(const std::string& what) {
     return Failure(Reason::incomplete, "ClickHouse's answer is not complete: " + what + "; ask again").poison();
   }
-  static Failure too_large(const std::string& what) {
-    return Failure(Reason::too_large, "ClickHouse's answer has " + what + "; read less, or aggregate it");
-  }
+  static Failure too_large(const std::string& what) { return Failure(Reason::too_large, "ClickHouse's answer has " + what + "; read less, or aggregate it"); }
 
   std::size_t unread() const { return buffer_.size() - at_; }
 
@@ -354,8 +380,7 @@ class NativeDecoder {
         return each_cell([&](const char* cell) {
           out.append_wide(static_cast<Int128>(Uint128{native::load<std::uint64_t>(cell)} << 64 | native::load<std::uint64_t>(cell + 8)));
         });
-      case Wire::datetime:
-        return each_cell([&](const char* cell) { out.append_word(native::load<std::uint32_t>(cell) * std::uint64_t{1'000'000'000}); });
+      case Wire::datetime: return each_cell([&](const char* cell) { out.append_word(native::load<std::uint32_t>(cell) * std::uint64_t{1'000'000'000}); });
       case Wire::datetime64: {
         const auto unit = static_cast<std::int64_t>(power_of_ten(9 - type_.scale));
         return each_cell([&](const char* cell) {

@@ -49,9 +49,10 @@ class Postgres {
   explicit Postgres(std::string dsn, TokenTable token = {}, PostgresOptions options = {}) : dsn_(std::move(dsn)), token_(std::move(token)), options_(options) {
     if (token_.stream.empty()) return;
     if (token_.sequence.empty() && !token_.unique_ns)
-      throw Failure(Reason::configuration, "token table \"" + token_.table + "\" of stream " + token_.stream +
-                                               " has no sequence column, and nanoseconds tie: events that share one would be cut apart; name a sequence column, or set unique_ns "
-                                               "if the writer guarantees that no two events share a nanosecond");
+      throw Failure(Reason::configuration,
+                    "token table \"" + token_.table + "\" of stream " + token_.stream +
+                        " has no sequence column, and nanoseconds tie: events that share one would be cut apart; name a sequence column, or set unique_ns "
+                        "if the writer guarantees that no two events share a nanosecond");
     if (token_.unique_ns) token_.leg_bits = 0, token_.sequence = token_.execution_ns;
   }
 
@@ -95,10 +96,12 @@ class Postgres {
                                               "\"; epochs of two streams never compare, point the check at the right store");
     auto transaction = std::make_unique<Transaction>(session(), std::span(&plan, 1), followed ? &token_ : nullptr, control);
     if (plan.history == History::current && !as_of.at_rest && (!transaction->token || transaction->token->epoch != as_of.epoch))
-      throw Failure(Reason::not_as_of, "current(\"" + plan.relation + "\") stands at " +
-                                           (transaction->token ? "sequence " + std::to_string(transaction->token->epoch.sequence) : std::string("no known sequence")) +
-                                           " and is wanted as of sequence " + std::to_string(as_of.epoch.sequence) + "; read events() or latest(), or at_rest(source)")
-          .retry().at(transaction->server.name);
+      throw Failure(Reason::not_as_of,
+                    "current(\"" + plan.relation + "\") stands at " +
+                        (transaction->token ? "sequence " + std::to_string(transaction->token->epoch.sequence) : std::string("no known sequence")) +
+                        " and is wanted as of sequence " + std::to_string(as_of.epoch.sequence) + "; read events() or latest(), or at_rest(source)")
+          .retry()
+          .at(transaction->server.name);
     const std::vector<postgres::Table> tables = transaction->describe(std::span(&plan, 1), control);
     postgres::Bound bound{.event_id = as_of.stream.id.empty() ? token_.event_id : as_of.stream.event_id, .last_event_id = {}, .form = form};
     if (!as_of.at_rest) bound.last_event_id = as_of.last_event_id;
@@ -114,25 +117,31 @@ class Postgres {
     const std::string id = postgres::identifier(as_of.stream.id.empty() ? token_.event_id : as_of.stream.event_id);
     const std::string last = std::to_string(as_of.last_event_id) + (as_of.last_event_id > std::uint64_t{INT64_MAX} ? "::numeric" : "::bigint");
     const std::string wanted = as_of.at_rest ? std::string("count(*)") : "count(*) FILTER (WHERE " + id + " >= 0 AND " + id + " <= " + last + ")";
-    const postgres::Result row = session()->read("SELECT " + std::string(server_columns) + ", " + wanted + ", coalesce(max(" + id + "), 0) FROM " +
-                                                       postgres::quoted_relation(relation), {}, control);
-    return {number<std::uint64_t>(row, 0, server_columns_count, "a count"), number<std::uint64_t>(row, 0, server_columns_count + 1, "an event id"), server_of(row)};
+    const postgres::Result row = session()->read(
+        "SELECT " + std::string(server_columns) + ", " + wanted + ", coalesce(max(" + id + "), 0) FROM " + postgres::quoted_relation(relation), {}, control);
+    return {number<std::uint64_t>(row, 0, server_columns_count, "a count"), number<std::uint64_t>(row, 0, server_columns_count + 1, "an event id"),
+            server_of(row)};
   }
 
   /// Errors: `not_found` for a relation that the role's search_path does not show.
   FollowerInfo about(const std::string& relation, const Control& control) {
     const Session connection = session();
     const std::string parameters[] = {postgres::quoted_relation(relation)};
-    const postgres::Result row = connection->read("SELECT " + std::string(server_columns) +
-        ", current_database(), n.nspname, c.relname, pg_is_in_recovery() FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
-        "WHERE c.oid = to_regclass($1)", parameters, control);
+    const postgres::Result row = connection->read(
+        "SELECT " + std::string(server_columns) +
+            ", current_database(), n.nspname, c.relname, pg_is_in_recovery() FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+            "WHERE c.oid = to_regclass($1)",
+        parameters, control);
     if (PQntuples(row.get()) == 0)
-      throw Failure(Reason::not_found, "PostgreSQL at " + connection->where() + " shows no table \"" + relation + "\"; create it, or correct its name and the role's search_path")
-          .code("42P01").at(connection->where());
+      throw Failure(Reason::not_found,
+                    "PostgreSQL at " + connection->where() + " shows no table \"" + relation + "\"; create it, or correct its name and the role's search_path")
+          .code("42P01")
+          .at(connection->where());
     const auto text = [&](int i) { return std::string(postgres::cell(row, 0, server_columns_count + i)); };
     // A standby holds the same database once more: comparing it with its primary compares two copies.
-    return {"postgres " + (text(3) == "t" ? server_of(row).name.substr(9) : std::string(postgres::cell(row, 0, 0))) + "/" + text(0) + "/" + text(1) + "." + text(2),
-            token_.stream, has_token() ? token_.authority : std::string()};
+    return {
+        "postgres " + (text(3) == "t" ? server_of(row).name.substr(9) : std::string(postgres::cell(row, 0, 0))) + "/" + text(0) + "/" + text(1) + "." + text(2),
+        token_.stream, has_token() ? token_.authority : std::string()};
   }
 
   /// A fresh look at what the writer knows to be acknowledged; nothing if the ledger does not keep it. Errors: as a read.
@@ -141,7 +150,8 @@ class Postgres {
     const Session connection = session();
     const std::string parameters[] = {token.stream.id, authority, relation};
     const postgres::Result row = connection->read("SELECT acked_sequence, acked_by FROM " + postgres::quoted_relation(token_.digests) +
-                                                       " WHERE stream = $1 AND authority = $2 AND relation = $3 AND acked_by <> ''", parameters, control);
+                                                      " WHERE stream = $1 AND authority = $2 AND relation = $3 AND acked_by <> ''",
+                                                  parameters, control);
     if (PQntuples(row.get()) == 0) return std::nullopt;
     return Acknowledged{number<std::uint64_t>(row, 0, 0, "acked_sequence"), std::string(postgres::cell(row, 0, 1))};
   }
@@ -166,7 +176,8 @@ class Postgres {
     T value{};
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
     if (error != std::errc{} || end != text.data() + text.size())
-      throw Failure(Reason::schema, what + " is \"" + std::string(text) + "\", but must be a whole number that is not NULL and fits 64 bits; correct the writer");
+      throw Failure(Reason::schema,
+                    what + " is \"" + std::string(text) + "\", but must be a whole number that is not NULL and fits 64 bits; correct the writer");
     return value;
   }
 
@@ -203,25 +214,29 @@ class Postgres {
         wanted += (wanted.empty() ? "(" : ", (") + std::to_string(tables.size()) + ", to_regclass($" + std::to_string(tables.size()) + ")::oid)";
       }
       const postgres::Result rows = session_->query(
-          "WITH RECURSIVE wanted(n, relation) AS (VALUES " + wanted + "), attribute AS ("
-          "SELECT n, relation, attnum, attname, attnotnull, atttypid AS type, atttypmod AS modifier, attcollation "
-          "FROM wanted JOIN pg_catalog.pg_attribute ON attrelid = relation WHERE attnum > 0 AND NOT attisdropped "
-          "UNION ALL SELECT n, relation, attnum, attname, attnotnull OR typnotnull, typbasetype, typtypmod, attcollation "
-          "FROM attribute JOIN pg_catalog.pg_type t ON t.oid = type WHERE typtype = 'd') "
-          "SELECT n, attname, t.oid, modifier, attnotnull, coalesce(collisdeterministic, true), typtype = 'e' OR typcategory = 'S' AND t.oid >= 16384, "
-          "format_type(t.oid, NULL), row_security_active(relation) FROM attribute JOIN pg_catalog.pg_type t ON t.oid = type AND typtype <> 'd' "
-          "LEFT JOIN pg_catalog.pg_collation l ON l.oid = attcollation ORDER BY n, attnum", parameters, control);
+          "WITH RECURSIVE wanted(n, relation) AS (VALUES " + wanted +
+              "), attribute AS ("
+              "SELECT n, relation, attnum, attname, attnotnull, atttypid AS type, atttypmod AS modifier, attcollation "
+              "FROM wanted JOIN pg_catalog.pg_attribute ON attrelid = relation WHERE attnum > 0 AND NOT attisdropped "
+              "UNION ALL SELECT n, relation, attnum, attname, attnotnull OR typnotnull, typbasetype, typtypmod, attcollation "
+              "FROM attribute JOIN pg_catalog.pg_type t ON t.oid = type WHERE typtype = 'd') "
+              "SELECT n, attname, t.oid, modifier, attnotnull, coalesce(collisdeterministic, true), typtype = 'e' OR typcategory = 'S' AND t.oid >= 16384, "
+              "format_type(t.oid, NULL), row_security_active(relation) FROM attribute JOIN pg_catalog.pg_type t ON t.oid = type AND typtype <> 'd' "
+              "LEFT JOIN pg_catalog.pg_collation l ON l.oid = attcollation ORDER BY n, attnum",
+          parameters, control);
       for (int row = 0; row < PQntuples(rows.get()); ++row) {
         const auto text = [&](int i) { return postgres::cell(rows, row, i); };
         postgres::Table& table = tables[number<std::size_t>(rows, row, 0, "a number") - 1];
-        table.columns.push_back({std::string(text(1)), number<std::uint32_t>(rows, row, 2, "an OID"), number<std::int32_t>(rows, row, 3, "a modifier"), text(4) == "t",
-                                 text(5) == "t", text(6) == "t", std::string(text(7))});
+        table.columns.push_back({std::string(text(1)), number<std::uint32_t>(rows, row, 2, "an OID"), number<std::int32_t>(rows, row, 3, "a modifier"),
+                                 text(4) == "t", text(5) == "t", text(6) == "t", std::string(text(7))});
         table.row_security |= text(8) == "t";
       }
       for (const postgres::Table& table : tables)
         if (table.row_security)
           throw Failure(Reason::authentication, "row-level security would hide rows of \"" + table.name + "\" at " + session_->where() +
-                                                    " from the checking role, and hidden rows look like missing ones; give the role BYPASSRLS").code("42501").at(session_->where());
+                                                    " from the checking role, and hidden rows look like missing ones; give the role BYPASSRLS")
+              .code("42501")
+              .at(session_->where());
       return tables;
     }
 
@@ -234,7 +249,9 @@ class Postgres {
       proof.server = server;
       if (token) proof.snapshot = token->epoch;
       if (!query.null_ids.empty() && PQntuples(session_->query(query.null_ids, {}, control).get()) != 0)
-        throw Failure(Reason::schema, "an event id must be a 64-bit integer that is not NULL; declare the column NOT NULL").statement(query.null_ids).at(session_->where());
+        throw Failure(Reason::schema, "an event id must be a 64-bit integer that is not NULL; declare the column NOT NULL")
+            .statement(query.null_ids)
+            .at(session_->where());
       if (!query.conflicts.empty()) {
         const postgres::Result row = session_->query(query.conflicts, {}, control);
         proof.conflicts = number<std::uint64_t>(row, 0, 0, "a count");
@@ -254,7 +271,8 @@ class Postgres {
       decoder.finish();
       if (counted != decoder.rows())
         throw Failure(Reason::incomplete, "PostgreSQL counted " + std::to_string(counted) + " rows and sent " + std::to_string(decoder.rows()) + "; read again")
-            .poison().at(session_->where());
+            .poison()
+            .at(session_->where());
       proof.rows = decoder.rows(), proof.bytes = decoder.bytes();
     }
 
@@ -283,18 +301,20 @@ class Postgres {
       const bool digests = t != nullptr && !t->digests.empty();
       if (t != nullptr) {
         using postgres::identifier;
-        sql += ", t.stream IS NOT NULL, t." + identifier(t->sequence) + ", t." + identifier(t->execution_ns) + ", " + (t->generation.empty() ? "0" : "t." + identifier(t->generation)) +
-               (digests ? ", d.relation, d.row_count, d.sum_low, d.sum_high" : "") + " FROM (SELECT 1) AS one LEFT JOIN " + postgres::quoted_relation(t->table) +
-               " AS t ON t.stream = $1 AND t.authority = $2";
-        if (digests) sql += " LEFT JOIN " + postgres::quoted_relation(t->digests) + " AS d ON d.stream = t.stream AND d.authority = t.authority ORDER BY d.relation";
+        sql += ", t.stream IS NOT NULL, t." + identifier(t->sequence) + ", t." + identifier(t->execution_ns) + ", " +
+               (t->generation.empty() ? "0" : "t." + identifier(t->generation)) + (digests ? ", d.relation, d.row_count, d.sum_low, d.sum_high" : "") +
+               " FROM (SELECT 1) AS one LEFT JOIN " + postgres::quoted_relation(t->table) + " AS t ON t.stream = $1 AND t.authority = $2";
+        if (digests)
+          sql += " LEFT JOIN " + postgres::quoted_relation(t->digests) + " AS d ON d.stream = t.stream AND d.authority = t.authority ORDER BY d.relation";
         parameters = {t->stream, t->authority};
       }
       const postgres::Result rows = session_->query(sql, parameters, control);
       server = server_of(rows);
       const std::string_view isolation = postgres::cell(rows, 0, server_columns_count), read_only = postgres::cell(rows, 0, server_columns_count + 1);
       if (isolation != "repeatable read" || read_only != "on")
-        throw Failure(Reason::wrong_isolation, "PostgreSQL at " + session_->where() + " runs the reading as " + std::string(isolation) + (read_only == "on" ? "" : ", writable") +
-                                                   " instead of repeatable read, read only, so token and state could be of two moments; take out the proxy that rewrites it")
+        throw Failure(Reason::wrong_isolation,
+                      "PostgreSQL at " + session_->where() + " runs the reading as " + std::string(isolation) + (read_only == "on" ? "" : ", writable") +
+                          " instead of repeatable read, read only, so token and state could be of two moments; take out the proxy that rewrites it")
             .at(session_->where());
       if (t != nullptr) read_token(*t, digests, rows);
     }
@@ -304,17 +324,21 @@ class Postgres {
       const std::string whose = "stream \"" + t.stream + "\", authority \"" + t.authority + "\"";
       if (postgres::cell(rows, 0, first) != "t")
         throw Failure(Reason::missing_token, "table \"" + t.table + "\" at " + session_->where() + " has no token for " + whose +
-                                                 "; have the ledger's writer commit one with its state, or correct the names").at(session_->where());
+                                                 "; have the ledger's writer commit one with its state, or correct the names")
+            .at(session_->where());
       Token& read = token.emplace();
       read.stream = {t.stream, t.event_id, t.leg_bits, t.acknowledged};
       read.authority = t.authority;
-      read.epoch = {number<std::uint64_t>(rows, 0, first + 1, t.table + "." + t.sequence), number<std::int64_t>(rows, 0, first + 2, t.table + "." + t.execution_ns)};
+      read.epoch = {number<std::uint64_t>(rows, 0, first + 1, t.table + "." + t.sequence),
+                    number<std::int64_t>(rows, 0, first + 2, t.table + "." + t.execution_ns)};
       read.generation = number<std::uint64_t>(rows, 0, first + 3, t.table + "." + t.generation);
       for (int row = 0; row < PQntuples(rows.get()); ++row) {
         const bool declares = digests && !PQgetisnull(rows.get(), row, first + 4);
         const std::string relation = declares ? std::string(postgres::cell(rows, row, first + 4)) : std::string();
         if (row > 0 && (!declares || relation == read.relations.back().relation))
-          throw Failure(Reason::schema, "there are two tokens for " + whose + " in \"" + t.table + "\" or \"" + t.digests + "\"; give both tables their primary keys").at(session_->where());
+          throw Failure(Reason::schema,
+                        "there are two tokens for " + whose + " in \"" + t.table + "\" or \"" + t.digests + "\"; give both tables their primary keys")
+              .at(session_->where());
         if (!declares) continue;
         const auto half = [&](int i, const char* name) { return number<std::uint64_t>(rows, row, first + 4 + i, t.digests + "." + name); };
         read.relations.push_back({relation, {half(1, "row_count"), half(2, "sum_low"), half(3, "sum_high")}});

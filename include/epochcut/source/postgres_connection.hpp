@@ -151,7 +151,8 @@ class Connection {
   std::uint64_t copy_tag(const Control& control) {
     const Result result = next_result(control);
     if (!result || PQresultStatus(result.get()) != PGRES_COMMAND_OK) throw failed(result.get());
-    while (next_result(control)) {}
+    while (next_result(control)) {
+    }
     const std::string_view tag = PQcmdTuples(result.get());
     std::uint64_t rows = 0;
     for (const char c : tag) rows = rows * 10 + static_cast<std::uint64_t>(c - '0');
@@ -179,11 +180,14 @@ class Connection {
     statement_limit_ = limit(options_.statement_timeout, control);
     query("BEGIN " + mode + "READ ONLY; SET LOCAL row_security = off" + set("statement_timeout", statement_limit_) +
               set("lock_timeout", limit(options_.lock_timeout, control)) +
-              set("idle_in_transaction_session_timeout", limit(options_.idle_in_transaction_timeout, control)) + (locks.empty() ? "" : "; " + locks), {}, control);
+              set("idle_in_transaction_session_timeout", limit(options_.idle_in_transaction_timeout, control)) + (locks.empty() ? "" : "; " + locks),
+          {}, control);
     if (PQtransactionStatus(connection_) != PQTRANS_INTRANS) {
       close();
-      throw Failure(Reason::wrong_isolation, "PostgreSQL at " + where_ + " did not stay in a transaction; connect to the server itself or to a pooler in transaction mode")
-          .poison().at(where_);
+      throw Failure(Reason::wrong_isolation,
+                    "PostgreSQL at " + where_ + " did not stay in a transaction; connect to the server itself or to a pooler in transaction mode")
+          .poison()
+          .at(where_);
     }
   }
 
@@ -215,7 +219,8 @@ class Connection {
   };
 
   static Failure bad_dsn(const std::string& why) {
-    return Failure(Reason::configuration, "the PostgreSQL connection string " + why + "; write host=… user=… dbname=… or a postgresql:// URI with special characters as %XX");
+    return Failure(Reason::configuration,
+                   "the PostgreSQL connection string " + why + "; write host=… user=… dbname=… or a postgresql:// URI with special characters as %XX");
   }
 
   /// What to say of a string that libpq can't parse. Its own sentence is never passed on: it quotes the part that it does not understand, which may be
@@ -250,7 +255,8 @@ class Connection {
     bool has_application_name = false;
     const auto set = [&](const char* key, const char* value) { keys.push_back(key), values.push_back(value); };
     // Defaults first: of two, libpq takes the last. A server that vanishes without a word is noticed after about 30 s.
-    for (const auto& [key, value] : {std::pair{"keepalives", "1"}, {"keepalives_idle", "15"}, {"keepalives_interval", "5"}, {"keepalives_count", "3"}, {"tcp_user_timeout", "10000"}})
+    for (const auto& [key, value] :
+         {std::pair{"keepalives", "1"}, {"keepalives_idle", "15"}, {"keepalives_interval", "5"}, {"keepalives_count", "3"}, {"tcp_user_timeout", "10000"}})
       set(key, value);
     for (const PQconninfoOption* o = parsed.get(); o->keyword != nullptr; ++o) {
       if (o->val == nullptr) continue;
@@ -273,7 +279,8 @@ class Connection {
     connection_ = PQconnectStartParams(keys.data(), values.data(), 0);
     if (connection_ == nullptr) throw Failure(Reason::connection, "there is no memory for a connection to PostgreSQL").poison();
     PQsetErrorVerbosity(connection_, PQERRORS_VERBOSE);  // the only way to see the SQLSTATE of a refused connection
-    PQsetNoticeProcessor(connection_, [](void*, const char*) {}, nullptr);
+    PQsetNoticeProcessor(
+        connection_, [](void*, const char*) {}, nullptr);
   }
 
   void establish(const Control& control) {
@@ -283,8 +290,10 @@ class Connection {
       if (poll_once(status == PGRES_POLLING_READING ? POLLIN : POLLOUT)) status = PQconnectPoll(connection_);
       control.check();
       if (status != PGRES_POLLING_OK && SystemClock::instance().now() >= limit)
-        throw Failure(Reason::connection, "PostgreSQL at " + where_ + " did not answer within " + std::to_string(options_.connect_timeout.count()) + " ms; is it running and reachable?")
-            .poison().at(where_);
+        throw Failure(Reason::connection, "PostgreSQL at " + where_ + " did not answer within " + std::to_string(options_.connect_timeout.count()) +
+                                              " ms; is it running and reachable?")
+            .poison()
+            .at(where_);
     }
     if (const char* used = PQpass(connection_); used != nullptr && *used != 0) password_ = used;  // PGPASSWORD or a password file
     if (status == PGRES_POLLING_FAILED) throw refused();
@@ -299,7 +308,8 @@ class Connection {
     std::string sqlstate, sentence;
     for (std::size_t at = text.find(":  "); at != std::string::npos; at = text.find(":  ", at + 1)) {
       const std::string code = text.substr(at + 3, 5);
-      if (code.size() < 5 || code.find_first_not_of("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") != std::string::npos || text.compare(at + 8, 2, ": ") != 0) continue;
+      if (code.size() < 5 || code.find_first_not_of("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") != std::string::npos || text.compare(at + 8, 2, ": ") != 0)
+        continue;
       sqlstate = code;
       sentence = first_line(text.substr(at + 10));
     }
@@ -319,8 +329,9 @@ class Connection {
     started_ = SystemClock::instance().now();
     std::vector<const char*> values;
     for (const std::string& p : parameters) values.push_back(p.c_str());
-    const int sent = parameters.empty() ? PQsendQuery(connection_, sql.c_str())
-                                        : PQsendQueryParams(connection_, sql.c_str(), static_cast<int>(values.size()), nullptr, values.data(), nullptr, nullptr, 0);
+    const int sent = parameters.empty()
+                         ? PQsendQuery(connection_, sql.c_str())
+                         : PQsendQueryParams(connection_, sql.c_str(), static_cast<int>(values.size()), nullptr, values.data(), nullptr, nullptr, 0);
     if (sent == 0) throw lost();
     for (int left = 1; left != 0;) {
       left = PQflush(connection_);
@@ -391,14 +402,18 @@ class Connection {
     const bool bad = PQstatus(connection_) == CONNECTION_BAD || result == nullptr;
     Failure failure(Reason::unknown, {});
     if (bad) {
-      failure = Failure(Reason::connection, "PostgreSQL at " + where_ + " ended the connection (" + (sentence.empty() ? "no reason given" : sentence) + "); run again").poison();
+      failure = Failure(Reason::connection,
+                        "PostgreSQL at " + where_ + " ended the connection (" + (sentence.empty() ? "no reason given" : sentence) + "); run again")
+                    .poison();
     } else {
       failure.kind = reason_of(sqlstate);
       // 57014 is a statement_timeout or somebody's pg_cancel_backend: the clock tells them apart in every language.
       if (sqlstate == "57014" && SystemClock::instance().now() - started_ < statement_limit_ - Millis{5}) failure.kind = Reason::cancelled;
-      failure.message = "PostgreSQL at " + where_ + ": " + sentence + "; " +
-                        std::string(failure.kind == Reason::cancelled && sqlstate == "57014" ? "somebody cancelled the statement, run again" : advice(sqlstate));
-      failure.retryable = failure.kind == Reason::timeout || failure.kind == Reason::cancelled || failure.kind == Reason::lock_timeout || failure.kind == Reason::connection;
+      failure.message =
+          "PostgreSQL at " + where_ + ": " + sentence + "; " +
+          std::string(failure.kind == Reason::cancelled && sqlstate == "57014" ? "somebody cancelled the statement, run again" : advice(sqlstate));
+      failure.retryable =
+          failure.kind == Reason::timeout || failure.kind == Reason::cancelled || failure.kind == Reason::lock_timeout || failure.kind == Reason::connection;
       failure.poisons_connection = failure.kind == Reason::connection;
     }
     failure.engine_code = sqlstate, failure.sql = sql_, failure.where = where_;

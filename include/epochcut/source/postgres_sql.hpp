@@ -23,8 +23,7 @@ namespace epochcut::postgres {
 /// Errors: `configuration` for a name that no server can have.
 inline std::string identifier(std::string_view name) {
   if (name.empty() || name.find('\0') != std::string_view::npos)
-    throw Failure(Reason::configuration, "\"" + std::string(name.substr(0, name.find('\0'))) +
-                                             "\" is no name for a PostgreSQL table or column; correct it");
+    throw Failure(Reason::configuration, "\"" + std::string(name.substr(0, name.find('\0'))) + "\" is no name for a PostgreSQL table or column; correct it");
   std::string text = "\"";
   for (const char c : name) text += c == '"' ? std::string("\"\"") : std::string(1, c);
   return text + "\"";
@@ -37,10 +36,14 @@ inline std::string quoted_relation(std::string_view relation) {
   int parts = 1;
   for (std::size_t i = 0; i < relation.size(); ++i) {
     const char c = relation[i];
-    if (c == '"' && inside && i + 1 < relation.size() && relation[i + 1] == '"') part += c, ++i;
-    else if (c == '"') inside = !inside;
-    else if (c == '.' && !inside) text += identifier(std::exchange(part, {})) + ".", ++parts;
-    else part += c;
+    if (c == '"' && inside && i + 1 < relation.size() && relation[i + 1] == '"')
+      part += c, ++i;
+    else if (c == '"')
+      inside = !inside;
+    else if (c == '.' && !inside)
+      text += identifier(std::exchange(part, {})) + ".", ++parts;
+    else
+      part += c;
   }
   if (inside || parts > 2) throw Failure(Reason::configuration, "\"" + std::string(relation) + "\" is no table; write table or schema.table");
   return text + identifier(part);
@@ -144,8 +147,8 @@ inline std::string float_text(double v) {
 inline std::string timestamp_text(std::int64_t us) {
   constexpr std::int64_t day = 86'400'000'000;
   const std::int64_t days = us / day - (us % day < 0), of_day = us - days * day, seconds = of_day / 1'000'000;
-  return text_of::date(days) + "T" + text_of::padded(seconds / 3600, 2) + ":" + text_of::padded(seconds / 60 % 60, 2) + ":" + text_of::padded(seconds % 60, 2) + "." +
-         text_of::padded(of_day % 1'000'000, 6);
+  return text_of::date(days) + "T" + text_of::padded(seconds / 3600, 2) + ":" + text_of::padded(seconds / 60 % 60, 2) + ":" + text_of::padded(seconds % 60, 2) +
+         "." + text_of::padded(of_day % 1'000'000, 6);
 }
 
 constexpr std::string_view operator_of(Comparison comparison) {
@@ -168,7 +171,8 @@ inline std::string compare_time(const TableColumn& column, Comparison comparison
     comparison = comparison == Comparison::less || comparison == Comparison::at_most ? Comparison::at_most : Comparison::greater;
   }
   const bool zoned = column.type == copy_binary::oid::timestamptz;
-  return identifier(column.name) + std::string(operator_of(comparison)) + parameters.bind(timestamp_text(us) + (zoned ? "Z" : ""), zoned ? "timestamptz" : "timestamp");
+  return identifier(column.name) + std::string(operator_of(comparison)) +
+         parameters.bind(timestamp_text(us) + (zoned ? "Z" : ""), zoned ? "timestamptz" : "timestamp");
 }
 
 inline std::string bytea_text(std::string_view bytes) {
@@ -224,7 +228,8 @@ inline Rendered render(const QueryPlan& plan, const Table& table, const Bound& b
   const std::vector<std::string> keys = plan.keys(stream);
   for (const std::vector<std::string>* names : {&keys, &plan.per})
     for (const std::string& name : *names)
-      if (table.column(name).logical() == Type::float64) throw Failure(Reason::schema, "column \"" + name + "\" is a float, which can't be a key; choose an exact type");
+      if (table.column(name).logical() == Type::float64)
+        throw Failure(Reason::schema, "column \"" + name + "\" is a float, which can't be a key; choose an exact type");
 
   // The innermost query brings each column that is used to a type that can be read.
   std::vector<std::string> used, inner, used_ordered;
@@ -248,7 +253,8 @@ inline Rendered render(const QueryPlan& plan, const Table& table, const Bound& b
     const TableColumn& id = table.column(bound.event_id);
     const std::string name = identifier(bound.event_id);
     if (id.logical() != Type::int64 && id.logical() != Type::decimal)
-      throw Failure(Reason::schema, "column \"" + id.name + "\" of \"" + plan.relation + "\" is " + id.type_name + ", but an event id must be a bigint or a numeric(20)");
+      throw Failure(Reason::schema,
+                    "column \"" + id.name + "\" of \"" + plan.relation + "\" is " + id.type_name + ", but an event id must be a bigint or a numeric(20)");
     if (!id.not_null) rendered.null_ids = "SELECT 1 FROM " + quoted_relation(plan.relation) + " WHERE " + name + " IS NULL LIMIT 1";
     if (bound.last_event_id) {
       const bool whole = id.logical() == Type::int64;  // compared as bigint, or its index could not serve
@@ -297,7 +303,7 @@ inline Rendered render(const QueryPlan& plan, const Table& table, const Bound& b
   for (const Filter& f : plan.where) conditions.push_back(condition(f, table.column(f.column), parameters));
   rendered.select = "SELECT " + joined(results, "", ", ") + " FROM (" + from + ") AS e" + joined(conditions, " WHERE ", " AND ");
   if (plan.grouped()) rendered.select += keys.empty() ? " HAVING count(*) > 0" : joined(key_order, " GROUP BY ", ", ");  // nothing summed is no row
-  rendered.select += joined(key_order, " ORDER BY ", ", ");  // ascending puts NULLs last
+  rendered.select += joined(key_order, " ORDER BY ", ", ");                                                              // ascending puts NULLs last
   return rendered;
 }
 

@@ -16,21 +16,21 @@ namespace epochcut::testing {
 
 struct ConformanceOptions {
   std::uint64_t seed = 1;
-  int rows = 600;             ///< of each table
-  int queries = 300;          ///< random ones
-  bool boolean = true;        ///< the engine has a boolean type; else flags are loaded and read as 0 and 1
+  int rows = 600;                   ///< of each table
+  int queries = 300;                ///< random ones
+  bool boolean = true;              ///< the engine has a boolean type; else flags are loaded and read as 0 and 1
   bool uint64_beyond_int64 = true;  ///< the engine holds unsigned integers of 2^63 and more
-  bool invalid_utf8 = true;   ///< the engine's text is any bytes
-  bool distinct = true;       ///< the source answers the distinct form
-  bool event_ids = true;      ///< its proof carries the digest of event ids; without, only a token in its own snapshot can prove it complete
+  bool invalid_utf8 = true;         ///< the engine's text is any bytes
+  bool distinct = true;             ///< the source answers the distinct form
+  bool event_ids = true;            ///< its proof carries the digest of event ids; without, only a token in its own snapshot can prove it complete
 };
 
 /// What happened. `violations` is empty when the source conforms; `asked` and `refused` tell that something was asked at all.
 struct ConformanceReport {
   std::vector<std::string> violations{};
-  int asked = 0;      ///< queries answered and compared
-  int refused = 0;    ///< queries that both refused, with the same reason
-  int rows = 0;       ///< rows compared
+  int asked = 0;    ///< queries answered and compared
+  int refused = 0;  ///< queries that both refused, with the same reason
+  int rows = 0;     ///< rows compared
 };
 
 /// A small deterministic generator: the same seed asks the same questions everywhere.
@@ -55,9 +55,9 @@ struct ConformanceColumn {
   bool groups;  ///< has few distinct values
 };
 inline constexpr ConformanceColumn conformance_columns[] = {
-    {"flag", Type::boolean, 0, true},     {"small", Type::int64, 0, true},   {"big", Type::int64, 0, false},     {"natural", Type::uint64, 0, false},
-    {"amount", Type::decimal, 4, false},  {"wide", Type::decimal, 8, false}, {"ratio", Type::float64, 0, false}, {"kind", Type::text, 0, true},
-    {"memo", Type::text, 0, false},       {"ident", Type::uuid, 0, true},    {"day", Type::date, 0, true},       {"at", Type::timestamp_ns, 0, false}};
+    {"flag", Type::boolean, 0, true},    {"small", Type::int64, 0, true},   {"big", Type::int64, 0, false},     {"natural", Type::uint64, 0, false},
+    {"amount", Type::decimal, 4, false}, {"wide", Type::decimal, 8, false}, {"ratio", Type::float64, 0, false}, {"kind", Type::text, 0, true},
+    {"memo", Type::text, 0, false},      {"ident", Type::uuid, 0, true},    {"day", Type::date, 0, true},       {"at", Type::timestamp_ns, 0, false}};
 
 inline Value conformance_cell(const ConformanceColumn& column, Random& random, const ConformanceOptions& options, std::string& text) {
   if (random.one_in(6)) return Value::null_of(column.type);
@@ -186,13 +186,15 @@ inline std::string mismatch(const Relation& want, const Relation& got) {
   for (std::size_t c = 0; c < want.fields.size(); ++c) {
     const Field &w = want.fields[c], &g = got.fields[c];
     if (g.name != w.name || g.role != w.role) return "column " + std::to_string(c) + " is \"" + g.name + "\", not \"" + w.name + "\", or has another role";
-    if (family(g.column.type()) != family(w.column.type())) return "column \"" + g.name + "\" is " + std::string(to_string(g.column.type())) + ", not " + std::string(to_string(w.column.type()));
+    if (family(g.column.type()) != family(w.column.type()))
+      return "column \"" + g.name + "\" is " + std::string(to_string(g.column.type())) + ", not " + std::string(to_string(w.column.type()));
   }
   if (got.rows() != want.rows()) return "it has " + std::to_string(got.rows()) + " rows, not " + std::to_string(want.rows());
   for (std::size_t r = 0; r < want.rows(); ++r)
     for (std::size_t c = 0; c < want.fields.size(); ++c)
       if (compare(want.fields[c].column[r], got.fields[c].column[r]) != 0)
-        return "row " + std::to_string(r) + ", column \"" + want.fields[c].name + "\" is " + to_string(got.fields[c].column[r]) + ", not " + to_string(want.fields[c].column[r]);
+        return "row " + std::to_string(r) + ", column \"" + want.fields[c].name + "\" is " + to_string(got.fields[c].column[r]) + ", not " +
+               to_string(want.fields[c].column[r]);
   return {};
 }
 
@@ -213,7 +215,10 @@ template <Follower Source, class Load>
 ConformanceReport conformance(Source& source, Load load, const ConformanceOptions& options = {}) {
   using namespace conformance_detail;
   ConformanceReport report;
-  struct Loaded { const char* name; Relation rows; };
+  struct Loaded {
+    const char* name;
+    Relation rows;
+  };
   const Loaded tables[] = {{"conformance_unique", conformance_table(options, false, false)},
                            {"conformance_replayed", conformance_table(options, true, false)},
                            {"conformance_conflicting", conformance_table(options, true, true)}};
@@ -261,7 +266,8 @@ ConformanceReport conformance(Source& source, Load load, const ConformanceOption
     if (refused != got_refused)
       report.violations.push_back(what + "it should " + (refused == Reason::none ? "answer" : "refuse with " + std::string(to_string(refused))) + ", but " +
                                   (got_refused == Reason::none ? "answered" : "refused with " + std::string(to_string(got_refused)) + ": " + sentence));
-    else if (refused != Reason::none) ++report.refused;
+    else if (refused != Reason::none)
+      ++report.refused;
   }
   for (const Loaded& table : tables)
     for (std::uint64_t sequence : {std::uint64_t{0}, std::uint64_t{3}, std::uint64_t{1'000'000}}) {
@@ -273,20 +279,22 @@ ConformanceReport conformance(Source& source, Load load, const ConformanceOption
       }
       const Visible seen = readable_source.visible(table.name, at, Control{});
       if (seen.count != count || seen.newest != newest)
-        report.violations.push_back(std::string("visible(") + table.name + "): it counts " + std::to_string(seen.count) + " up to " + std::to_string(seen.newest) + ", not " +
-                                    std::to_string(count) + " up to " + std::to_string(newest));
+        report.violations.push_back(std::string("visible(") + table.name + "): it counts " + std::to_string(seen.count) + " up to " +
+                                    std::to_string(seen.newest) + ", not " + std::to_string(count) + " up to " + std::to_string(newest));
     }
   try {
     pull(readable_source.open(events("conformance_absent").values("kind").plan(), as_of(stream, {1, 0}), Form::plain, Control{}));
     report.violations.push_back("it answers for a relation that is not there");
   } catch (const Failure& f) {
-    if (f.message.find("conformance_absent") == std::string::npos) report.violations.push_back("its error for a relation that is not there does not name it: " + f.message);
+    if (f.message.find("conformance_absent") == std::string::npos)
+      report.violations.push_back("its error for a relation that is not there does not name it: " + f.message);
   }
   try {
     pull(readable_source.open(events(tables[0].name).values("absent_column").plan(), as_of(stream, {1, 0}), Form::plain, Control{}));
     report.violations.push_back("it answers for a column that is not there");
   } catch (const Failure& f) {
-    if (f.message.find("absent_column") == std::string::npos) report.violations.push_back("its error for a column that is not there does not name it: " + f.message);
+    if (f.message.find("absent_column") == std::string::npos)
+      report.violations.push_back("its error for a column that is not there does not name it: " + f.message);
   }
   return report;
 }

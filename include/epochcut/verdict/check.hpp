@@ -21,23 +21,35 @@ namespace epochcut {
 struct CheckOptions {
   HorizonPolicy horizon{};
   Control control{};
-  std::size_t differences_max = 10;   ///< kept per outcome, so that a log row stays small; counts are exact
-  std::optional<Epoch> last_seen{};   ///< the newest epoch of an earlier check of this stream: below it is `error: epoch_regressed`
+  std::size_t differences_max = 10;  ///< kept per outcome, so that a log row stays small; counts are exact
+  std::optional<Epoch> last_seen{};  ///< the newest epoch of an earlier check of this stream: below it is `error: epoch_regressed`
 };
 
 namespace checking {
 
 inline SideReport report(const Read& read) {
-  return {.relation = read.about.relation, .server = read.proof.server, .witness = read.witness, .completeness = read.completeness,
-          .ids = read.proof.ids, .expected = read.expected, .rows = read.rows.rows(), .wire_rows = read.proof.rows, .bytes = read.proof.bytes,
-          .waited = read.waited, .attempts = read.attempts, .full_reads = read.full_reads};
+  return {.relation = read.about.relation,
+          .server = read.proof.server,
+          .witness = read.witness,
+          .completeness = read.completeness,
+          .ids = read.proof.ids,
+          .expected = read.expected,
+          .rows = read.rows.rows(),
+          .wire_rows = read.proof.rows,
+          .bytes = read.proof.bytes,
+          .waited = read.waited,
+          .attempts = read.attempts,
+          .full_reads = read.full_reads};
 }
 
 inline SideEvidence evidence(const Read& read) {
   const std::uint64_t ledger_count = read.expected ? read.expected->count : read.rows.rows();
-  return {.completeness = read.completeness, .acknowledgement = read.acknowledgement,
-          .digest_proved = read.witness == Witness::snapshot || read.witness == Witness::id_digest, .conflicting = read.proof.conflicts > 0,
-          .empty = read.rows.rows() == 0, .ledger_empty = ledger_count == 0};
+  return {.completeness = read.completeness,
+          .acknowledgement = read.acknowledgement,
+          .digest_proved = read.witness == Witness::snapshot || read.witness == Witness::id_digest,
+          .conflicting = read.proof.conflicts > 0,
+          .empty = read.rows.rows() == 0,
+          .ledger_empty = ledger_count == 0};
 }
 
 inline void set_error(Outcome& outcome, const Failure& failure) {
@@ -92,7 +104,8 @@ class Run {
 
  private:
   static Failure same_relation(const std::string& relation) {
-    return {Reason::same_relation, "both ends of the check are " + relation + ", so it would compare a thing with itself; name two, or declare a negative_control"};
+    return {Reason::same_relation,
+            "both ends of the check are " + relation + ", so it would compare a thing with itself; name two, or declare a negative_control"};
   }
 
   Read first_read(const Reading& reading, std::optional<std::size_t> index) const {
@@ -176,7 +189,8 @@ std::vector<Outcome> check(Source& anchor, std::span<const Invariant> invariants
       outcome.epoch = token.epoch;
     }
     if (taken)
-      checking::guarded(std::span(&outcome, 1), [&] { checking::Run<Source>(cut ? &*cut : nullptr, invariants[i], options, left[i], right[i]).execute(outcome); });
+      checking::guarded(std::span(&outcome, 1),
+                        [&] { checking::Run<Source>(cut ? &*cut : nullptr, invariants[i], options, left[i], right[i]).execute(outcome); });
     outcome.took = control.clock->now() - start;
   }
   return outcomes;

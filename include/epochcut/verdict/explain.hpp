@@ -14,8 +14,10 @@ inline std::string printable(std::string_view text) {
   std::string out;
   for (char c : text) {
     const auto byte = static_cast<unsigned char>(c);
-    if (byte >= 0x20 && byte != 0x7F) out += c;
-    else ((out += "\\x") += "0123456789abcdef"[byte >> 4]) += "0123456789abcdef"[byte & 15];
+    if (byte >= 0x20 && byte != 0x7F)
+      out += c;
+    else
+      ((out += "\\x") += "0123456789abcdef"[byte >> 4]) += "0123456789abcdef"[byte & 15];
   }
   return out;
 }
@@ -46,18 +48,18 @@ inline std::string shortfall_text(const SideReport& side) {
 inline std::string explain(const Outcome& o, const SideReport& side, const std::string& conflicting_ids) {
   const std::string first = o.differences.empty() ? "" : "; " + to_text(o.differences.front());
   switch (o.reason) {
-    case Reason::none:
-      return std::to_string(o.counts.equal) + (o.counts.equal == 1 ? " key agrees" : " keys agree");
+    case Reason::none: return std::to_string(o.counts.equal) + (o.counts.equal == 1 ? " key agrees" : " keys agree");
     case Reason::differs:
       return std::to_string(o.counts.differences()) + " of " + std::to_string(o.counts.equal + o.counts.differences()) + " keys differ" + first;
     case Reason::missing_rows: return shortfall_text(side) + ", all acknowledged: rows are gone" + first;
     case Reason::extra_rows: return shortfall_text(side) + ": rows that the ledger never committed" + first;
-    case Reason::conflicting_rows:
-      return side.relation + " holds two different rows of one event id: " + conflicting_ids + first;
+    case Reason::conflicting_rows: return side.relation + " holds two different rows of one event id: " + conflicting_ids + first;
     case Reason::horizon_not_proven:
       return shortfall_text(side) + " after waiting " + std::to_string(side.waited.count()) + " ms; look at the pipeline that fills it";
-    case Reason::replica_lag: return shortfall_text(side) + " on " + side.server.name + ", while another server acknowledged them: read that one, or wait for replication";
-    case Reason::cut_violated: return "a second read at the same epoch showed something else, which a true cut can't; the writer does not keep what its stream declares" + first;
+    case Reason::replica_lag:
+      return shortfall_text(side) + " on " + side.server.name + ", while another server acknowledged them: read that one, or wait for replication";
+    case Reason::cut_violated:
+      return "a second read at the same epoch showed something else, which a true cut can't; the writer does not keep what its stream declares" + first;
     case Reason::empty: return "both sides are empty and the ledger counts no events: nothing was asserted";
     case Reason::nothing_selected: return "both sides are complete but the query selects no row of either: nothing was asserted, look at its where()";
     default: return std::string(to_string(o.reason));

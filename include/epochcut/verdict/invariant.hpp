@@ -29,8 +29,12 @@ class AnyFollower {
   template <Follower Source>
   explicit AnyFollower(Source& source) : source_(&source), operations_(&operations_of<Source>) {}
 
-  AnyCursor open(const QueryPlan& plan, const AsOf& as_of, Form form, const Control& control) const { return operations_->open(source_, plan, as_of, form, control); }
-  Visible visible(const std::string& relation, const AsOf& as_of, const Control& control) const { return operations_->visible(source_, relation, as_of, control); }
+  AnyCursor open(const QueryPlan& plan, const AsOf& as_of, Form form, const Control& control) const {
+    return operations_->open(source_, plan, as_of, form, control);
+  }
+  Visible visible(const std::string& relation, const AsOf& as_of, const Control& control) const {
+    return operations_->visible(source_, relation, as_of, control);
+  }
   FollowerInfo about(const std::string& relation, const Control& control) const { return operations_->about(source_, relation, control); }
   const void* address() const { return source_; }
 

@@ -15,17 +15,17 @@ namespace epochcut {
 struct SideEvidence {
   Completeness completeness = Completeness::unknown;
   Acknowledgement acknowledgement = Acknowledgement::unknown;
-  bool digest_proved = false;   ///< by a digest or the anchor's own snapshot: no re-read is needed before a fail
-  bool conflicting = false;     ///< two different rows of one event id
-  bool empty = true;            ///< the reading has no rows
-  bool ledger_empty = true;     ///< the ledger counts no events for it
+  bool digest_proved = false;  ///< by a digest or the anchor's own snapshot: no re-read is needed before a fail
+  bool conflicting = false;    ///< two different rows of one event id
+  bool empty = true;           ///< the reading has no rows
+  bool ledger_empty = true;    ///< the ledger counts no events for it
 };
 
 struct Evidence {
   SideEvidence left{}, right{};
-  bool differs = false;         ///< the diff found at least one key
-  bool second_pass = false;     ///< the sides were read again at the same epoch
-  bool identical = false;       ///< ... and showed the same differences and the same event ids
+  bool differs = false;      ///< the diff found at least one key
+  bool second_pass = false;  ///< the sides were read again at the same epoch
+  bool identical = false;    ///< ... and showed the same differences and the same event ids
 };
 
 /// A status with its reason. `unconfirmed`: a fail that holds only if a second pass at the same epoch shows the same.
@@ -57,8 +57,7 @@ constexpr Judgement completeness(const SideEvidence& side) {
 }
 
 constexpr Judgement contents(const Evidence& e) {
-  if (e.left.empty && e.right.empty)
-    return {Status::skipped, e.left.ledger_empty && e.right.ledger_empty ? Reason::empty : Reason::nothing_selected, false};
+  if (e.left.empty && e.right.empty) return {Status::skipped, e.left.ledger_empty && e.right.ledger_empty ? Reason::empty : Reason::nothing_selected, false};
   if (!e.differs) return {Status::pass, Reason::none, false};
   const auto needs_second = [](const SideEvidence& s) { return s.completeness != Completeness::unknown && !s.digest_proved; };
   return {Status::fail, Reason::differs, needs_second(e.left) || needs_second(e.right)};
@@ -80,7 +79,9 @@ constexpr Judgement judge(const Evidence& e) {
 namespace laws {
 
 constexpr SideEvidence complete() { return {.completeness = Completeness::proved, .digest_proved = true, .empty = false, .ledger_empty = false}; }
-constexpr SideEvidence lacking(Acknowledgement a) { return {.completeness = Completeness::short_of, .acknowledgement = a, .empty = false, .ledger_empty = false}; }
+constexpr SideEvidence lacking(Acknowledgement a) {
+  return {.completeness = Completeness::short_of, .acknowledgement = a, .empty = false, .ledger_empty = false};
+}
 
 static_assert(judge({complete(), complete()}) == Judgement{Status::pass, Reason::none, false});
 static_assert(judge({complete(), complete(), true}) == Judgement{Status::fail, Reason::differs, false}, "proved by digest: fails at once");
@@ -88,7 +89,8 @@ static_assert(judge({complete(), lacking(Acknowledgement::unknown)}).status == S
 static_assert(judge({complete(), lacking(Acknowledgement::here)}) == Judgement{Status::fail, Reason::missing_rows, true});
 static_assert(judge({complete(), lacking(Acknowledgement::elsewhere)}).reason == Reason::replica_lag);
 static_assert(judge({SideEvidence{.completeness = Completeness::proved}, SideEvidence{.completeness = Completeness::proved}}) ==
-              Judgement{Status::skipped, Reason::empty, false}, "equal because empty is no pass");
+                  Judgement{Status::skipped, Reason::empty, false},
+              "equal because empty is no pass");
 static_assert(judge({}).status != Status::pass, "no evidence is no pass");
 
 }  // namespace laws

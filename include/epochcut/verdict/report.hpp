@@ -31,10 +31,14 @@ inline std::string escaped(std::string_view text) {
   std::string out = "\"";
   for (std::size_t i = 0; i < text.size(); ++i) {
     const auto c = static_cast<unsigned char>(text[i]);
-    if (c == '"' || c == '\\') (out += '\\') += static_cast<char>(c);
-    else if (c == '\n') out += "\\n";
-    else if (c < 0x20 || c == 0x7F) ((out += "\\u00") += hex[c >> 4]) += hex[c & 15];
-    else if (c < 0x80) out += static_cast<char>(c);
+    if (c == '"' || c == '\\')
+      (out += '\\') += static_cast<char>(c);
+    else if (c == '\n')
+      out += "\\n";
+    else if (c < 0x20 || c == 0x7F)
+      ((out += "\\u00") += hex[c >> 4]) += hex[c & 15];
+    else if (c < 0x80)
+      out += static_cast<char>(c);
     else {
       // A value is any bytes; JSON is UTF-8: what is no valid sequence is told as U+FFFD.
       const std::size_t length = c >= 0xF0 && c < 0xF5 ? 4 : c >= 0xE0 ? 3 : c >= 0xC2 ? 2 : 0;
@@ -80,16 +84,17 @@ inline std::string side(const SideReport& s) {
 inline std::string to_json(const Outcome& o) {
   using namespace json;
   std::string out = "{" + member("id", escaped(o.id)) + "," + member("status", escaped(to_string(o.status))) + "," +
-                    member("reason", escaped(to_string(o.reason))) + "," + member("message", escaped(o.message)) + "," +
-                    member("stream", escaped(o.stream)) + "," + member("authority", escaped(o.authority)) + "," +
-                    member("generation", std::to_string(o.generation));
-  if (o.epoch) out += "," + member("epoch", "{" + member("sequence", std::to_string(o.epoch->sequence)) + "," +
-                                                member("execution_ns", std::to_string(o.epoch->execution_ns)) + "}");
+                    member("reason", escaped(to_string(o.reason))) + "," + member("message", escaped(o.message)) + "," + member("stream", escaped(o.stream)) +
+                    "," + member("authority", escaped(o.authority)) + "," + member("generation", std::to_string(o.generation));
+  if (o.epoch)
+    out += "," + member("epoch", "{" + member("sequence", std::to_string(o.epoch->sequence)) + "," +
+                                     member("execution_ns", std::to_string(o.epoch->execution_ns)) + "}");
   out += "," + member("unsynchronised", o.unsynchronised ? "true" : "false") + "," + member("confirmed", o.confirmed ? "true" : "false") + "," +
-         member("retryable", o.retryable ? "true" : "false") + "," + member("claim", escaped(to_string(o.claim))) + "," +
-         member("left", side(o.left)) + "," + member("right", side(o.right)) + "," +
+         member("retryable", o.retryable ? "true" : "false") + "," + member("claim", escaped(to_string(o.claim))) + "," + member("left", side(o.left)) + "," +
+         member("right", side(o.right)) + "," +
          member("counts", "{" + member("equal", std::to_string(o.counts.equal)) + "," + member("only_left", std::to_string(o.counts.only_left)) + "," +
-                              member("only_right", std::to_string(o.counts.only_right)) + "," + member("changed", std::to_string(o.counts.changed)) + "}") + ",";
+                              member("only_right", std::to_string(o.counts.only_right)) + "," + member("changed", std::to_string(o.counts.changed)) + "}") +
+         ",";
   std::string differences = "[";
   for (const Difference& d : o.differences)
     differences += (differences.size() > 1 ? "," : "") + ("{" + member("kind", escaped(to_string(d.kind)))) + "," + member("key", cells(d.key)) + "," +

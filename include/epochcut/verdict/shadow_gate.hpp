@@ -27,10 +27,10 @@ constexpr std::string_view to_string(Decision decision) {
 
 /// What must have been shown.
 struct GateThresholds {
-  int cuts_min = 60;                    ///< all-pass cuts at distinct, rising epochs
-  Millis duration_min{1'800'000};       ///< between the first and the last of them
-  std::uint64_t events_min = 100'000;   ///< sequence numbers between the first and the last of them
-  std::vector<std::string> exercised{}; ///< kinds of event that must have been seen in the window, named to `add`
+  int cuts_min = 60;                     ///< all-pass cuts at distinct, rising epochs
+  Millis duration_min{1'800'000};        ///< between the first and the last of them
+  std::uint64_t events_min = 100'000;    ///< sequence numbers between the first and the last of them
+  std::vector<std::string> exercised{};  ///< kinds of event that must have been seen in the window, named to `add`
 };
 
 class ShadowGate {
@@ -45,7 +45,8 @@ class ShadowGate {
     bool one_cut = !outcomes.empty();
     for (const Outcome& o : outcomes) {
       statuses.push_back(o.status);
-      one_cut = one_cut && o.epoch && o.epoch == outcomes.front().epoch && o.stream == outcomes.front().stream && o.generation == outcomes.front().generation && !o.unsynchronised && same_window(o);
+      one_cut = one_cut && o.epoch && o.epoch == outcomes.front().epoch && o.stream == outcomes.front().stream && o.generation == outcomes.front().generation &&
+                !o.unsynchronised && same_window(o);
       if (o.status == Status::fail && !o.unsynchronised) return reject(o);
     }
     for (const std::string& kind : seen) note(kind);
