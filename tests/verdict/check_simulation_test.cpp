@@ -99,21 +99,28 @@ Tally run_all(Witness witness, std::uint64_t seeds) {
 
 }  // namespace
 
+// Sanitizers look for undefined behaviour, which a third of the seeds reaches as well; verdicts are judged without them.
+#ifdef __SANITIZE_ADDRESS__
+constexpr int portion = 3;
+#else
+constexpr int portion = 1;
+#endif
+
 TEST_CASE("a simulation under the digest: no wrong pass, no wrong fail, and every verdict occurs") {
-  Tally t = run_all(Witness::id_digest, 300);
+  Tally t = run_all(Witness::id_digest, 300 / portion);
   for (Status s : all_statuses) CHECK(t.status[s] > 0);
   for (Reason r : {Reason::differs, Reason::extra_rows, Reason::missing_rows, Reason::conflicting_rows, Reason::horizon_not_proven, Reason::replica_lag,
                    Reason::connection, Reason::empty}) {
     INFO(to_string(r));
     CHECK(t.reason[r] > 0);
   }
-  CHECK(t.status[Status::pass] > 500);
-  CHECK(t.waited_passes > 50);
-  CHECK(t.distinct_passes > 50);
+  CHECK(t.status[Status::pass] > 500 / portion);
+  CHECK(t.waited_passes > 50 / portion);
+  CHECK(t.distinct_passes > 50 / portion);
 }
 
 TEST_CASE("a simulation under acknowledgements: no wrong pass, no wrong fail") {
-  Tally t = run_all(Witness::acked, 100);
-  CHECK(t.status[Status::pass] > 50);
-  CHECK(t.status[Status::error] > 50);
+  Tally t = run_all(Witness::acked, 100 / portion);
+  CHECK(t.status[Status::pass] > 50 / portion);
+  CHECK(t.status[Status::error] > 50 / portion);
 }
