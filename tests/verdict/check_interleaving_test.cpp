@@ -241,3 +241,20 @@ TEST_CASE("a follower's own token proves nothing unless it says which stream it 
   INFO(o.message);
   CHECK(o.status != Status::pass);
 }
+
+TEST_CASE("max_version: a table without a row at the epoch waits in vain, and what is acknowledged is not called lost") {
+  for (const bool acknowledged : {false, true}) {
+    Attack x;
+    x.digests = false;
+    x.token.stream.acknowledged = true;
+    x.run(three);
+    x.token.epoch = {9, 0};  // the newest event writes no row here
+    x.store();
+    if (acknowledged) x.acknowledge(9);
+    x.with.horizon.witness = Witness::max_version;
+    const Outcome o = x.run_check();
+    INFO(o.message);
+    CHECK(o.status == (acknowledged ? Status::pass : Status::error));
+    CHECK(o.reason == (acknowledged ? Reason::none : Reason::horizon_not_proven));
+  }
+}
