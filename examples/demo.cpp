@@ -3,7 +3,6 @@
 // Succeeds only if the naive way cried wolf, the cut never did and nearly always passed, the corruption was caught by name, and the gate said go.
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <string>
 #include <string_view>
 #include <vector>
