@@ -1,0 +1,235 @@
+// What does ONE snapshot of a PostgreSQL ledger hold: token, tables, rows?
+// Layer: source, with libpq. A transaction from BEGIN to COMMIT on one session, which it gives up when it is left before that.
+// Its tables are locked before its first query, which takes the snapshot and reads the token with it.
+// Source: RFC live-checks, "The shared mechanism"; behaviour of libpq as measured on PostgreSQL 15.
+#pragma once
+
+#include <algorithm>
+#include <charconv>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <epochcut/core/token.hpp>
+#include <epochcut/cut/source.hpp>
+#include <epochcut/source/copy_binary.hpp>
+#include <epochcut/source/postgres_connection.hpp>
+#include <epochcut/source/postgres_sql.hpp>
+
+namespace epochcut {
+
+/// Where the ledger's writer commits its token, and how its stream numbers events. Shape: table(stream text, authority text, generation bigint,
+/// sequence bigint, latest_execution_ns bigint), digests(stream, authority, relation text, row_count, sum_low, sum_high numeric(20, 0),
+/// acked_sequence bigint, acked_by text). Table names may be `schema.table`.
+struct TokenTable {
+  std::string table = "resume_tokens";
+  std::string digests = "resume_token_digests";  ///< empty: the token carries none, and only the weaker witnesses can prove a follower complete
+  std::string stream{};                          ///< empty: an anchor without a token
+  std::string authority = "production";
+  std::string sequence = "sequence";  ///< empty: there is none, and `unique_ns` must be declared
+  std::string execution_ns = "latest_execution_ns";
+  bool unique_ns = false;  ///< no two events share a nanosecond and it rises: then it is the sequence, and the event id, with no leg bits
+  std::string event_id = "event_id";
+  int leg_bits = 8;
+  bool acknowledged = false;
+  std::string generation = "generation";  ///< empty: the table has none
+};
+
+namespace postgres {
+
+using Session = std::shared_ptr<Connection>;
+
+/// Who answered. A standby has its primary's system identifier, so the address is part of the name.
+inline constexpr std::string_view server_columns =
+    "(SELECT system_identifier FROM pg_catalog.pg_control_system()), coalesce(host(inet_server_addr()), 'socket'), current_setting('port'), current_setting('server_version')";
+inline constexpr int server_columns_count = 4;
+
+inline Server server_of(const Result& row) {
+  const auto text = [&](int i) { return std::string(cell(row, 0, i)); };
+  return {"postgres " + text(0) + "@" + text(1) + ":" + text(2), text(3)};
+}
+
+/// Errors: `schema` when the ledger's own bookkeeping is not a whole number that fits.
+template <class T>
+T number(const Result& result, int row, int column, const std::string& what) {
+  const std::string_view text = cell(result, row, column);
+  T value{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc{} || end != text.data() + text.size())
+    throw Failure(Reason::schema, what + " is \"" + std::string(text) + "\", but must be a whole number that is not NULL and fits 64 bits; correct the writer");
+  return value;
+}
+
+/// One snapshot from BEGIN to COMMIT. Left before that, it gives its session up.
+class Transaction {
+ public:
+  Transaction(Session session, std::span<const QueryPlan> plans, const TokenTable* token_table, const Control& control) : session_(std::move(session)) {
+    try {
+      session_->begin("ISOLATION LEVEL REPEATABLE READ ", locks(plans, token_table), control);
+      look(token_table, control);
+    } catch (...) {
+      session_->close();
+      throw;
+    }
+  }
+  Transaction(const Transaction&) = delete;
+  Transaction& operator=(const Transaction&) = delete;
+  ~Transaction() {
+    if (!committed_) session_->close();
+  }
+
+  std::optional<Token> token;
+  Server server;
+
+  /// The catalog's view of each plan's relation, read after the lock: it can't change any more.
+  std::vector<Table> describe(std::span<const QueryPlan> plans, const Control& control) {
+    std::vector<Table> tables;
+    if (plans.empty()) return tables;
+    std::string wanted;
+    std::vector<std::string> parameters;
+    for (const QueryPlan& plan : plans) {
+      tables.push_back({plan.relation});
+      parameters.push_back(quoted_relation(plan.relation));
+      wanted += (wanted.empty() ? "(" : ", (") + std::to_string(tables.size()) + ", to_regclass($" + std::to_string(tables.size()) + ")::oid)";
+    }
+    const Result rows = session_->query(
+        "WITH RECURSIVE wanted(n, relation) AS (VALUES " + wanted +
+            "), attribute AS ("
+            "SELECT n, relation, attnum, attname, attnotnull, atttypid AS type, atttypmod AS modifier, attcollation "
+            "FROM wanted JOIN pg_catalog.pg_attribute ON attrelid = relation WHERE attnum > 0 AND NOT attisdropped "
+            "UNION ALL SELECT n, relation, attnum, attname, attnotnull OR typnotnull, typbasetype, typtypmod, attcollation "
+            "FROM attribute JOIN pg_catalog.pg_type t ON t.oid = type WHERE typtype = 'd') "
+            "SELECT n, attname, t.oid, modifier, attnotnull, coalesce(collisdeterministic, true), typtype = 'e' OR typcategory = 'S' AND t.oid >= 16384, "
+            "format_type(t.oid, NULL), row_security_active(relation) FROM attribute JOIN pg_catalog.pg_type t ON t.oid = type AND typtype <> 'd' "
+            "LEFT JOIN pg_catalog.pg_collation l ON l.oid = attcollation ORDER BY n, attnum",
+        parameters, control);
+    for (int row = 0; row < PQntuples(rows.get()); ++row) {
+      const auto text = [&](int i) { return cell(rows, row, i); };
+      Table& table = tables[number<std::size_t>(rows, row, 0, "a number") - 1];
+      table.columns.push_back({std::string(text(1)), number<std::uint32_t>(rows, row, 2, "an OID"), number<std::int32_t>(rows, row, 3, "a modifier"),
+                               text(4) == "t", text(5) == "t", text(6) == "t", std::string(text(7))});
+      table.row_security |= text(8) == "t";
+    }
+    for (const Table& table : tables)
+      if (table.row_security)
+        throw Failure(Reason::authentication, "row-level security would hide rows of \"" + table.name + "\" at " + session_->where() +
+                                                  " from the checking role, and hidden rows look like missing ones; give the role BYPASSRLS")
+            .code("42501")
+            .at(session_->where());
+    return tables;
+  }
+
+  void bind(const Parameters& parameters, const Control& control) {
+    if (!parameters.values().empty()) session_->query(parameters.statement(), parameters.values(), control);
+  }
+
+  Proof begin_copy(const Rendered& query, const Control& control) {
+    Proof proof;
+    proof.server = server;
+    if (token) proof.snapshot = token->epoch;
+    if (!query.null_ids.empty() && PQntuples(session_->query(query.null_ids, {}, control).get()) != 0)
+      throw Failure(Reason::schema, "an event id must be a 64-bit integer that is not NULL; declare the column NOT NULL")
+          .statement(query.null_ids)
+          .at(session_->where());
+    if (!query.conflicts.empty()) {
+      const Result row = session_->query(query.conflicts, {}, control);
+      proof.conflicts = number<std::uint64_t>(row, 0, 0, "a count");
+      if (proof.conflicts != 0) proof.conflicting_ids = std::string(cell(row, 0, 1));
+    }
+    session_->copy("COPY (" + query.select + ") TO STDOUT (FORMAT binary)", control);
+    return proof;
+  }
+
+  bool copy(CopyBinaryDecoder& decoder, const Control& control) {
+    return session_->copy_next(control, [&](std::string_view bytes) { decoder.feed(bytes); });
+  }
+
+  /// Errors: `incomplete` unless the server counted exactly what was decoded.
+  void end_copy(const CopyBinaryDecoder& decoder, Proof& proof, const Control& control) {
+    const std::uint64_t counted = session_->copy_tag(control);
+    decoder.finish();
+    if (counted != decoder.rows())
+      throw Failure(Reason::incomplete, "PostgreSQL counted " + std::to_string(counted) + " rows and sent " + std::to_string(decoder.rows()) + "; read again")
+          .poison()
+          .at(session_->where());
+    proof.rows = decoder.rows(), proof.bytes = decoder.bytes();
+  }
+
+  void commit(const Control& control) {
+    session_->commit(control);
+    committed_ = true;
+  }
+
+ private:
+  static std::string locks(std::span<const QueryPlan> plans, const TokenTable* token_table) {
+    std::vector<std::string> names;
+    for (const QueryPlan& plan : plans) names.push_back(quoted_relation(plan.relation));
+    if (token_table != nullptr) {
+      names.push_back(quoted_relation(token_table->table));
+      if (!token_table->digests.empty()) names.push_back(quoted_relation(token_table->digests));
+    }
+    std::sort(names.begin(), names.end());
+    names.erase(std::unique(names.begin(), names.end()), names.end());
+    return names.empty() ? "" : "LOCK TABLE " + rendering::joined(names, "", ", ") + " IN ACCESS SHARE MODE";
+  }
+
+  /// The first query takes the snapshot: isolation, server and token come from it. Errors: `wrong_isolation`, `missing_token`, `schema`.
+  void look(const TokenTable* t, const Control& control) {
+    std::string sql = "SELECT " + std::string(server_columns) + ", current_setting('transaction_isolation'), current_setting('transaction_read_only')";
+    std::vector<std::string> parameters;
+    const bool digests = t != nullptr && !t->digests.empty();
+    if (t != nullptr) {
+      sql += ", t.stream IS NOT NULL, t." + identifier(t->sequence) + ", t." + identifier(t->execution_ns) + ", " +
+             (t->generation.empty() ? "0" : "t." + identifier(t->generation)) + (digests ? ", d.relation, d.row_count, d.sum_low, d.sum_high" : "") +
+             " FROM (SELECT 1) AS one LEFT JOIN " + quoted_relation(t->table) + " AS t ON t.stream = $1 AND t.authority = $2";
+      if (digests) sql += " LEFT JOIN " + quoted_relation(t->digests) + " AS d ON d.stream = t.stream AND d.authority = t.authority ORDER BY d.relation";
+      parameters = {t->stream, t->authority};
+    }
+    const Result rows = session_->query(sql, parameters, control);
+    server = server_of(rows);
+    const std::string_view isolation = cell(rows, 0, server_columns_count), read_only = cell(rows, 0, server_columns_count + 1);
+    if (isolation != "repeatable read" || read_only != "on")
+      throw Failure(Reason::wrong_isolation,
+                    "PostgreSQL at " + session_->where() + " runs the reading as " + std::string(isolation) + (read_only == "on" ? "" : ", writable") +
+                        " instead of repeatable read, read only, so token and state could be of two moments; take out the proxy that rewrites it")
+          .at(session_->where());
+    if (t != nullptr) read_token(*t, digests, rows);
+  }
+
+  void read_token(const TokenTable& t, bool digests, const Result& rows) {
+    constexpr int first = server_columns_count + 2;
+    const std::string whose = "stream \"" + t.stream + "\", authority \"" + t.authority + "\"";
+    if (cell(rows, 0, first) != "t")
+      throw Failure(Reason::missing_token, "table \"" + t.table + "\" at " + session_->where() + " has no token for " + whose +
+                                               "; have the ledger's writer commit one with its state, or correct the names")
+          .at(session_->where());
+    Token& read = token.emplace();
+    read.stream = {t.stream, t.event_id, t.leg_bits, t.acknowledged};
+    read.authority = t.authority;
+    read.epoch = {number<std::uint64_t>(rows, 0, first + 1, t.table + "." + t.sequence),
+                  number<std::int64_t>(rows, 0, first + 2, t.table + "." + t.execution_ns)};
+    read.generation = number<std::uint64_t>(rows, 0, first + 3, t.table + "." + t.generation);
+    for (int row = 0; row < PQntuples(rows.get()); ++row) {
+      const bool declares = digests && !PQgetisnull(rows.get(), row, first + 4);
+      const std::string relation = declares ? std::string(cell(rows, row, first + 4)) : std::string();
+      if (row > 0 && (!declares || relation == read.relations.back().relation))
+        throw Failure(Reason::schema,
+                      "there are two tokens for " + whose + " in \"" + t.table + "\" or \"" + t.digests + "\"; give both tables their primary keys")
+            .at(session_->where());
+      if (!declares) continue;
+      const auto half = [&](int i, const char* name) { return number<std::uint64_t>(rows, row, first + 4 + i, t.digests + "." + name); };
+      read.relations.push_back({relation, {half(1, "row_count"), half(2, "sum_low"), half(3, "sum_high")}});
+    }
+  }
+
+  Session session_;
+  bool committed_ = false;
+};
+
+}  // namespace postgres
+}  // namespace epochcut
