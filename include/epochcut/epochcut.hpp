@@ -4,6 +4,7 @@
 #pragma once
 
 #include <epochcut/verdict/check.hpp>
+#include <epochcut/verdict/bracket.hpp>
 #include <epochcut/verdict/report.hpp>
 #include <epochcut/verdict/shadow_gate.hpp>
 #include <epochcut/version.hpp>

@@ -26,6 +26,7 @@ TEST_CASE("every reason has a name of its own, and the names stand in the order 
                                                  {Reason::replica_lag, "replica_lag"},
                                                  {Reason::replica_changed, "replica_changed"},
                                                  {Reason::cut_violated, "cut_violated"},
+                                                 {Reason::unbracketed, "unbracketed"},
                                                  {Reason::epoch_regressed, "epoch_regressed"},
                                                  {Reason::wrong_isolation, "wrong_isolation"},
                                                  {Reason::wrong_stream, "wrong_stream"},

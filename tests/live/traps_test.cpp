@@ -357,7 +357,7 @@ TEST_CASE("a token that went back: the ledger was restored or failed over") {
   auto analytics = world.analytics();
   world.write({{1, 0, "EUR", "10"}, {2, 0, "EUR", "10"}});
   CheckOptions options = quick();
-  options.last_seen = Epoch{3, 0};
+  options.last_seen = {{"test", Epoch{3, 0}}};
   const Outcome o = check_balances(ledger, analytics, options);
   CHECK(o.status == Status::error);
   CHECK(o.reason == Reason::epoch_regressed);

@@ -16,7 +16,7 @@ TEST_CASE("an erased follower answers as the one behind it, readable or only sca
   x.run(three);
   Scanning scanning{transactions(three)};
   const AnyFollower memory(x.analytics), scan(scanning);
-  const AsOf at = as_of(x.token.stream, x.token.epoch);
+  const AsOf at = as_of(x.token);
   const Control control{.clock = &x.clock};
   for (const AnyFollower& f : {memory, scan}) {
     const auto [rows, proof] = collect(f.open(sums().plan(), at, Form::plain, control), control);

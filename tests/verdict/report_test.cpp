@@ -169,3 +169,21 @@ TEST_CASE("a value can't forge a line of the log") {
   x.publish({{1, "USD", 5}});
   CHECK_FALSE(contains(to_text(x.check()), "\npass"));
 }
+
+TEST_CASE("a value of a megabyte is told by its beginning, its size and its digest; counts stay exact") {
+  Outcome o = failed();
+  std::string a(1'000'000, 'x'), b = a;
+  b.back() = 'y';
+  a[1'022] = b[1'022] = '\xC3', a[1'023] = b[1'023] = '\xA4';  // a character across the limit is not cut in two
+  a[1'024] = b[1'024] = '\xC3', a[1'025] = b[1'025] = '\xA4';
+  o.differences = {{DifferenceKind::changed, {{"key", Literal(Value("k"))}}, {{"memo", Literal(Value(a))}}, {{"memo", Literal(Value(b))}}}};
+  const std::string text = to_text(o), j = to_json(o);
+  CHECK(text.size() < 4'000);
+  CHECK(j.size() < 6'000);
+  CHECK(valid(j));
+  CHECK(contains(text, "(1000000 bytes, digest "));
+  CHECK_FALSE(contains(j, "\xEF\xBF\xBD"));
+  CHECK(shown(Value(a)) != shown(Value(b)));
+  CHECK(shown(Value(std::string(1'024, 'x'))) == std::string(1'024, 'x'));
+  CHECK(contains(j, "\"changed\":2"));
+}

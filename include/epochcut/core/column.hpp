@@ -15,7 +15,8 @@
 
 namespace epochcut {
 
-/// Shape: `size()` cells of one type; NULL cells hold zero. A decimal column has one scale and widens it when a value needs more digits.
+/// Shape: `size()` cells of one type; NULL cells hold zero. A decimal column has one scale and widens it when a value needs more digits;
+/// a text column's scale says what its trailing zero bytes are (text_plain and its like).
 class Column {
  public:
   Column() = default;

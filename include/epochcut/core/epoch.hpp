@@ -28,6 +28,7 @@ struct Stream {
   std::string event_id = "event_id";  ///< the column that carries the event id, in every relation that is read as of an epoch
   int leg_bits = 8;                   ///< at most 2^leg_bits rows of one relation per sequence number
   bool acknowledged = false;          ///< the writer commits a token only after the follower acknowledged every row up to it
+  std::string generation{};           ///< the column that says which generation wrote a follower's row; empty: rows don't say
 };
 
 /// The greatest event id at or below `epoch`: everything as of the epoch is `event_id <= last_event_id`.

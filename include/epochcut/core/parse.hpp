@@ -23,15 +23,21 @@ inline std::optional<std::int64_t> digits(std::string_view text) {
   return v;
 }
 
-/// `YYYY-MM-DD` as days since 1970 (Howard Hinnant's algorithm, public domain), refused if the calendar has no such day.
+/// `[-]YYYY-MM-DD`, with more digits of the year where it has them, as days since 1970 (Howard Hinnant's algorithm, public domain). Refused if
+/// the calendar has no such day or its year can't be counted in 32 bits of days. The year 0 is 1 BC, as in ISO 8601.
 inline std::optional<std::int64_t> date(std::string_view text) {
-  if (text.size() != 10 || text[4] != '-' || text[7] != '-') return std::nullopt;
-  const auto year = digits(text.substr(0, 4)), month = digits(text.substr(5, 2)), day = digits(text.substr(8, 2));
-  if (!year || !month || !day || *month < 1 || *month > 12 || *day < 1 || *day > 31) return std::nullopt;
-  const std::int64_t y = *year - (*month <= 2), era = (y >= 0 ? y : y - 399) / 400, of_era = y - era * 400;
+  const bool before_christ = text.starts_with('-');
+  if (before_christ) text.remove_prefix(1);
+  const std::size_t wide = text.find('-');  // digits of the year
+  if (wide == std::string_view::npos || wide < 4 || wide > 7 || (wide > 4 && text[0] == '0')) return std::nullopt;
+  if (text.size() != wide + 6 || text[wide + 3] != '-') return std::nullopt;
+  const auto years = digits(text.substr(0, wide)), month = digits(text.substr(wide + 1, 2)), day = digits(text.substr(wide + 4, 2));
+  if (!years || !month || !day || *month < 1 || *month > 12 || *day < 1 || *day > 31 || (before_christ && *years == 0)) return std::nullopt;
+  const std::int64_t year = before_christ ? -*years : *years;
+  const std::int64_t y = year - (*month <= 2), era = (y >= 0 ? y : y - 399) / 400, of_era = y - era * 400;
   const std::int64_t of_year = (153 * (*month + (*month > 2 ? -3 : 9)) + 2) / 5 + *day - 1;
   const std::int64_t days = era * 146097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719468;
-  if (civil_from_days(days).day != *day) return std::nullopt;
+  if (civil_from_days(days).day != *day || days < INT32_MIN || days > INT32_MAX) return std::nullopt;
   return days;
 }
 
@@ -49,11 +55,9 @@ inline std::optional<std::int64_t> timestamp(std::string_view text) {
     fraction = *parsed;
     for (std::size_t i = tail.size(); i < 9; ++i) fraction *= 10;
   }
-  std::int64_t ns = 0;
-  if (__builtin_mul_overflow(*days * 86'400 + *hours * 3'600 + *minutes * 60 + *seconds, std::int64_t{1'000'000'000}, &ns) ||
-      __builtin_add_overflow(ns, fraction, &ns))
-    return std::nullopt;
-  return ns;
+  const Int128 ns = Int128{*days * 86'400 + *hours * 3'600 + *minutes * 60 + *seconds} * 1'000'000'000 + fraction;
+  if (ns < INT64_MIN || ns > INT64_MAX) return std::nullopt;
+  return static_cast<std::int64_t>(ns);
 }
 
 inline std::optional<Uuid> uuid(std::string_view text) {

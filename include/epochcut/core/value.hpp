@@ -23,6 +23,10 @@ constexpr std::string_view to_string(Type type) {
   return names[static_cast<std::size_t>(type)];
 }
 
+/// What a text column holds where a decimal column holds its scale: FixedString pads with zero bytes, which are stripped; bytea counts them.
+/// Those two alone can't be compared, since no one knows which zeros are padding.
+inline constexpr int text_plain = 0, text_bytes = 1, text_padded = 2;
+
 /// Types that compare with each other by value.
 enum class Family : std::uint8_t { boolean, number, float64, text, uuid, timestamp, date };
 
@@ -74,7 +78,7 @@ constexpr Uuid to_uuid(Uint128 wide) {
 struct Value {
   Type type = Type::text;
   bool null = true;
-  std::uint8_t scale = 0;  ///< of a decimal
+  std::uint8_t scale = 0;  ///< of a decimal; of a column's text, one of text_plain, text_bytes, text_padded
   std::uint64_t word = 0;
   Int128 wide = 0;
   std::string_view text{};

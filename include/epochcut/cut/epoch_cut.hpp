@@ -47,6 +47,8 @@ struct Read {
   Form form = Form::plain;
   std::optional<Digest> expected;  ///< what the token says the relation holds
   FollowerInfo about;
+  std::string stream{};  ///< as of whose epoch it was read; empty: at rest, or an anchor without a token
+  std::optional<Epoch> epoch{};
   Millis waited{0};
   int attempts = 1;
   int full_reads = 1;
@@ -79,20 +81,32 @@ class EpochCut {
       plans.push_back(query.plan());
     }
     Snapshot snapshot = anchor.snapshot(std::span<const QueryPlan>(plans), control);
-    token_ = std::move(snapshot.token);
+    if (snapshot.token) tokens_.push_back(std::move(*snapshot.token));
+    for (Token& further : snapshot.further) tokens_.push_back(std::move(further));
+    for (const Token& token : tokens_) require_sound(token);
+    timeline_ = snapshot.timeline;
     server_ = std::move(snapshot.server);
     for (std::size_t i = 0; i < plans.size(); ++i) {
       Read& read = reads_.emplace_back();
       read.rows = std::move(snapshot.relations[i]);
       read.proof = std::move(snapshot.proofs[i]);
       read.about = anchor.about(plans[i].relation, control);
-      if (token_) read.expected = declared_ids(plans[i].relation);
+      if (tokens_.empty()) continue;
+      const Token& token = token_of(plans[i].relation);
+      read.expected = declared_ids(token, plans[i].relation);
+      read.stream = token.stream.id;
+      read.epoch = token.epoch;
     }
   }
 
   std::size_t size() const { return reads_.size(); }
   const Read& operator[](std::size_t i) const { return reads_[i]; }
-  const std::optional<Token>& token() const { return token_; }
+  /// The tokens of all streams that the anchor's writers commit, the main one first; empty for an anchor without one.
+  const std::vector<Token>& tokens() const { return tokens_; }
+  /// The main stream's; null for an anchor without a token.
+  const Token* token() const { return tokens_.empty() ? nullptr : &tokens_.front(); }
+  /// Of the ledger; it changes with a failover or a restore. 0: unknown.
+  std::uint64_t timeline() const { return timeline_; }
   const Server& server() const { return server_; }
 
   /// Reads a follower as of this cut's epoch: waits under `policy` until the read itself proves that it is complete, or says how it is not.
@@ -105,8 +119,9 @@ class EpochCut {
     auto&& source = readable(follower);
     Read read;
     const AsOf at = begin(plan, policy, read);
+    const Token& token = token_of(plan.relation);
     read.about = source.about(plan.relation, control);
-    require_stream(read.about);
+    require_stream(read.about, token);
     const Millis start = control.clock->now();
     std::uint64_t count_when_read = 0;
     for (read.attempts = 1, read.full_reads = 0;; ++read.attempts) {
@@ -120,10 +135,10 @@ class EpochCut {
     // Acknowledgements are asked for BEFORE the last read, by the declared lag: what they cover must be visible to it, and what is acknowledged
     // later says nothing of it.
     const std::optional<Acknowledged> acked = acknowledged(read.about, plan.relation, control);
-    if (acked && acked->sequence >= token_->epoch.sequence) control.sleep(policy.max_visibility_lag);
+    if (acked && acked->sequence >= token.epoch.sequence) control.sleep(policy.max_visibility_lag);
     observe(source, plan, at, /*last=*/true, control, read);
     const bool own_token = read.proof.snapshot && !read.proof.ids;  // then it is behind by its own word, whatever was acknowledged
-    if (acked && acked->sequence >= token_->epoch.sequence && !own_token)
+    if (acked && acked->sequence >= token.epoch.sequence && !own_token)
       read.acknowledgement = acked->server == read.proof.server.name ? Acknowledgement::here : Acknowledgement::elsewhere;
     // Without a digest nothing says that rows are missing: a table with no row at the epoch never shows one. The acknowledgement is the witness then.
     if (!read.expected && read.acknowledgement == Acknowledgement::here) {
@@ -138,7 +153,7 @@ class EpochCut {
   Read read_again(F& follower, const Query& query, const Read& first, const Control& control = {}) const {
     auto&& source = readable(follower);
     Read again = first;
-    const AsOf at = first.witness == Witness::at_rest ? AsOf{.at_rest = true} : as_of(token_->stream, token_->epoch);
+    const AsOf at = first.witness == Witness::at_rest ? AsOf{.at_rest = true} : as_of(token_of(query.plan().relation));
     take(source, query.plan(), at, first.form, control, again);
     if (first.proof.server != again.proof.server)
       throw Failure(Reason::replica_changed, "the second pass was answered by " + again.proof.server.name + " and the first by " + first.proof.server.name +
@@ -149,36 +164,67 @@ class EpochCut {
   }
 
  private:
-  std::optional<Digest> declared_ids(const std::string& relation) const {
-    for (const RelationToken& r : token_->relations)
+  /// One relation, one stream: the token that declares the relation, else the main one.
+  const Token& token_of(const std::string& relation) const {
+    const Token* found = nullptr;
+    for (const Token& token : tokens_) {
+      if (!declared_ids(token, relation)) continue;
+      if (found != nullptr)
+        throw Failure(Reason::configuration, "relation \"" + relation + "\" is declared by the tokens of stream " + found->stream.id + " and of stream " +
+                                                 token.stream.id + ", but epochs of two streams never compare; let each stream fill relations of its own");
+      found = &token;
+    }
+    return found != nullptr ? *found : tokens_.front();
+  }
+
+  static std::optional<Digest> declared_ids(const Token& token, const std::string& relation) {
+    for (const RelationToken& r : token.relations)
       if (r.relation == relation) return r.ids;
     return std::nullopt;
   }
 
+  /// A seam list that does not lead to the token's generation was read at another moment, or somebody edited it.
+  static void require_sound(const Token& token) {
+    for (std::size_t i = 0; i < token.seams.size(); ++i) {
+      const Seam& seam = token.seams[i];
+      const bool last = i + 1 == token.seams.size();
+      if (seam.sequence == 0 || seam.to <= seam.from || (last ? seam.to != token.generation : seam.to != token.seams[i + 1].from || seam.sequence > token.seams[i + 1].sequence))
+        throw Failure(Reason::schema, "the seams of authority \"" + token.authority + "\" don't lead to its token's generation " +
+                                          std::to_string(token.generation) + " (from " + std::to_string(seam.from) + " to " + std::to_string(seam.to) +
+                                          " at sequence " + std::to_string(seam.sequence) + "); correct the seam table");
+    }
+    if (!token.seams.empty() && token.stream.generation.empty())
+      throw Failure(Reason::configuration, "authority \"" + token.authority + "\" changed hands, so rows of a deposed writer may follow its seam, and stream " +
+                                               token.stream.id + " does not name the column that says which generation wrote a row; name it");
+  }
+
   /// What can be refused before anyone is asked. A relation whose digest the token carries is proved by it, whatever else the policy would believe.
   AsOf begin(const QueryPlan& plan, const HorizonPolicy& policy, Read& read) const {
-    if (!token_)
+    if (tokens_.empty())
       throw Failure(Reason::missing_token,
                     "the anchor hands out no token, so \"" + plan.relation + "\" can't be read as of an epoch; name its token table and stream");
     if (plan.history == History::current)
       throw Failure(Reason::not_as_of,
                     "current(\"" + plan.relation + "\") has no history to read as of an epoch; use events() or latest(), or at_rest(source)");
-    if (policy.witness == Witness::max_version && !token_->stream.acknowledged)
-      throw Failure(Reason::configuration, "stream " + token_->stream.id +
+    const Token& token = token_of(plan.relation);
+    if (policy.witness == Witness::max_version && !token.stream.acknowledged)
+      throw Failure(Reason::configuration, "stream " + token.stream.id +
                                                " does not declare that rows are acknowledged before its token commits, so the newest " +
                                                "visible row proves nothing; use the id_digest witness");
     if (policy.witness == Witness::snapshot || policy.witness == Witness::at_rest)
       throw Failure(Reason::configuration, "a horizon policy needs the witness id_digest, acked or max_version");
-    read.expected = policy.witness == Witness::id_digest ? token_->relation(plan.relation).ids : declared_ids(plan.relation);
+    read.expected = policy.witness == Witness::id_digest ? token.relation(plan.relation).ids : declared_ids(token, plan.relation);
     read.witness = read.expected ? Witness::id_digest : policy.witness;
     read.completeness = Completeness::short_of;
-    return as_of(token_->stream, token_->epoch);
+    read.stream = token.stream.id;
+    read.epoch = token.epoch;
+    return as_of(token);
   }
 
-  void require_stream(const FollowerInfo& about) const {
-    if (about.stream.empty() || about.stream == token_->stream.id) return;
+  static void require_stream(const FollowerInfo& about, const Token& token) {
+    if (about.stream.empty() || about.stream == token.stream.id) return;
     throw Failure(Reason::wrong_stream, about.relation + " is filled from stream \"" + about.stream + "\", but the anchor's token counts stream \"" +
-                                            token_->stream.id + "\"; epochs of two streams never compare, point the check at the right store");
+                                            token.stream.id + "\"; epochs of two streams never compare, point the check at the right store");
   }
 
   template <class Source_>
@@ -211,9 +257,10 @@ class EpochCut {
   /// With a digest: enough rows, and not the ones that were too few the last time. Without one, this look IS the witness.
   bool may_be_there(const Visible& seen, const Read& read, const std::string& relation, std::uint64_t count_when_read, const Control& control) const {
     if (read.witness == Witness::id_digest) return seen.count >= read.expected->count && seen.count != count_when_read;
-    if (read.witness == Witness::max_version) return seen.newest >> token_->stream.leg_bits >= token_->epoch.sequence;
+    const Token& token = token_of(relation);
+    if (read.witness == Witness::max_version) return seen.newest >> token.stream.leg_bits >= token.epoch.sequence;
     const std::optional<Acknowledged> acked = acknowledged(read.about, relation, control);
-    return acked && acked->sequence >= token_->epoch.sequence && acked->server == seen.server.name;
+    return acked && acked->sequence >= token.epoch.sequence && acked->server == seen.server.name;
   }
 
   /// A whole read and what it proves. Over DISTINCT event ids where the plain rows can't be what the ledger committed: replays are harmless.
@@ -235,7 +282,7 @@ class EpochCut {
       if (read.about.stream.empty())
         throw Failure(Reason::configuration,
                       read.about.relation + " has a token of its own but does not say which stream that counts, so it proves nothing; have its source say so");
-      read.completeness = *read.proof.snapshot < token_->epoch ? Completeness::short_of : Completeness::proved;
+      read.completeness = *read.proof.snapshot < token_of(plan.relation).epoch ? Completeness::short_of : Completeness::proved;
       if (read.completeness == Completeness::proved) read.witness = Witness::snapshot;
       return;
     }
@@ -256,12 +303,14 @@ class EpochCut {
 
   /// Of the pipeline that fills the follower: its own word if it has one, else the cut's authority.
   std::optional<Acknowledged> acknowledged(const FollowerInfo& about, const std::string& relation, const Control& control) const {
-    return anchor_->acknowledged(*token_, about.authority.empty() ? token_->authority : about.authority, relation, control);
+    const Token& token = token_of(relation);
+    return anchor_->acknowledged(token, about.authority.empty() ? token.authority : about.authority, relation, control);
   }
 
   Source* anchor_;
   Millis taken_at_;
-  std::optional<Token> token_;
+  std::vector<Token> tokens_;  // the main stream's first
+  std::uint64_t timeline_ = 0;
   Server server_;
   std::vector<Read> reads_;
 };

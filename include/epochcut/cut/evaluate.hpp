@@ -40,6 +40,12 @@ inline std::uint64_t event_id(const Column& ids, std::size_t row) {
   return id.word;
 }
 
+inline bool written_by(const Column& generations, std::size_t row, std::uint64_t generation) {
+  const Value g = generations[row];
+  if (g.null || (g.type != Type::uint64 && g.type != Type::int64)) throw Failure(Reason::schema, "a row's generation must be an integer that is not NULL");
+  return compare(g, Value(generation)) == 0;
+}
+
 inline bool satisfies(const Filter& filter, const Value& cell) {
   if (filter.comparison == Comparison::is_null) return cell.null;
   if (filter.comparison == Comparison::is_not_null) return !cell.null;
@@ -63,6 +69,10 @@ inline Rows visible_rows(const Relation& table, const QueryPlan& plan, const AsO
   if (plan.history == History::current) return rows;
   const Column& ids = table.column(as_of.stream.event_id);
   if (!as_of.at_rest) std::erase_if(rows, [&](std::size_t row) { return event_id(ids, row) > as_of.last_event_id; });
+  if (by_generation(as_of)) {
+    const Column& generations = table.column(as_of.stream.generation);
+    std::erase_if(rows, [&](std::size_t row) { return !written_by(generations, row, owner(as_of, event_id(ids, row))); });
+  }
   if (form == Form::distinct) {
     const auto used = columns_of(table, plan.used_columns(as_of.stream));
     std::sort(rows.begin(), rows.end(), [&](std::size_t a, std::size_t b) {
@@ -91,9 +101,11 @@ inline Rows visible_rows(const Relation& table, const QueryPlan& plan, const AsO
 inline Rows winners(const Relation& table, const QueryPlan& plan, const AsOf& as_of, Rows rows) {
   const auto per = columns_of(table, plan.per);
   const Column& ids = table.column(as_of.stream.event_id);
-  std::stable_sort(rows.begin(), rows.end(), [&](std::size_t a, std::size_t b) {
+  std::sort(rows.begin(), rows.end(), [&](std::size_t a, std::size_t b) {  // a stable sort warns under clang with libstdc++ 12
     const auto order = compare_rows(per, a, b);
-    return order != 0 ? order < 0 : event_id(ids, a) > event_id(ids, b);
+    if (order != 0) return order < 0;
+    const std::uint64_t x = event_id(ids, a), y = event_id(ids, b);
+    return x != y ? x > y : a < b;
   });
   rows.erase(std::unique(rows.begin(), rows.end(), [&](std::size_t a, std::size_t b) { return compare_rows(per, a, b) == 0; }), rows.end());
   return rows;
@@ -163,7 +175,10 @@ inline Evaluated evaluate(const QueryPlan& plan, const Relation& table, const As
     std::erase_if(rows, [&](std::size_t row) { return !satisfies(filter, column[row]); });
   }
   const auto keys = columns_of(table, key_names);
-  std::stable_sort(rows.begin(), rows.end(), [&](std::size_t a, std::size_t b) { return compare_rows(keys, a, b) < 0; });
+  std::sort(rows.begin(), rows.end(), [&](std::size_t a, std::size_t b) {
+    const auto order = compare_rows(keys, a, b);
+    return order != 0 ? order < 0 : a < b;
+  });
 
   for (std::size_t k = 0; k < keys.size(); ++k) result.rows.add(key_names[k], Role::key, keys[k]->type(), keys[k]->scale());
   for (const Measure& m : plan.measures) {

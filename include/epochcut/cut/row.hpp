@@ -102,6 +102,32 @@ struct Plain<std::optional<Member>> {
 template <class Member>
 using PlainOf = typename Plain<Member>::type;
 
+/// A type of member that a column maps onto.
+template <class Member>
+concept Mapped = requires {
+  Mapping<PlainOf<Member>>::column_type;
+};
+
+template <class Row>
+constexpr bool every_member_maps() {
+  if constexpr (!Described<Row>)
+    return true;  // said by itself
+  else
+    return std::apply([](const auto&... field) { return (Mapped<std::remove_cvref_t<decltype(std::declval<Row>().*field.member)>> && ...); }, fields<Row>);
+}
+
+template <class Row>
+constexpr bool has_float_key() {
+  if constexpr (!Described<Row>)
+    return false;
+  else
+    return std::apply(
+        [](const auto&... field) {
+          return ((field.role == Role::key && std::is_same_v<PlainOf<std::remove_cvref_t<decltype(std::declval<Row>().*field.member)>>, double>) || ...);
+        },
+        fields<Row>);
+}
+
 /// Errors: `schema` when the column's family is another, or a NULL meets a member that is no optional; `overflow` when a number does not fit.
 template <class Member>
 Member get(std::string_view name, const Value& v) {
@@ -178,6 +204,9 @@ Relation to_relation(std::span<const Row> structs) {
 template <class Row>
 class AsOfQuery : public AsOfQuery<void> {
   static_assert(Described<Row>, "describe the struct first: specialise epochcut::fields<Row>");
+  static_assert(rows::every_member_maps<Row>(),
+                "no column maps onto a member: use bool, int64_t, uint64_t, Decimal, double, string, Uuid, Timestamp, Date or an optional of one");
+  static_assert(!rows::has_float_key<Row>(), "a double can't be a key: choose an exact type");
 
  public:
   AsOfQuery(AsOfQuery<void> query) : AsOfQuery<void>(fill(query.plan())) {}

@@ -33,9 +33,28 @@ struct AsOf {
   Epoch epoch{};
   std::uint64_t last_event_id = 0;
   bool at_rest = false;
+  std::uint64_t generation = 0;  ///< that owns the newest sequence numbers; asked for only if the stream names a generation column
+  std::vector<Seam> seams{};     ///< in rising order: which generation owned the older ones
 };
 
 inline AsOf as_of(const Stream& stream, Epoch epoch) { return {stream, epoch, last_event_id(stream, epoch), false}; }
+inline AsOf as_of(const Token& token) {
+  AsOf at = as_of(token.stream, token.epoch);
+  at.generation = token.generation;
+  at.seams = token.seams;
+  return at;
+}
+
+/// Do rows count only if the generation that wrote them owned their sequence number? Then a follower's row has to say which did.
+inline bool by_generation(const AsOf& at) { return !at.at_rest && !at.stream.generation.empty(); }
+
+/// The generation that owned an event's sequence number.
+inline std::uint64_t owner(const AsOf& at, std::uint64_t event_id) {
+  const std::uint64_t sequence = event_id >> at.stream.leg_bits;
+  for (const Seam& seam : at.seams)
+    if (sequence < seam.sequence) return seam.from;
+  return at.generation;
+}
 
 /// plain: rows as they stand. distinct: one row per event id, for a follower that holds replays; slower.
 enum class Form : std::uint8_t { plain, distinct };
@@ -94,6 +113,8 @@ struct Visible {
 /// What the anchor hands out: token and all reads of ONE snapshot, its tables locked before that snapshot was taken.
 struct Snapshot {
   std::optional<Token> token;
+  std::vector<Token> further{};     ///< of other streams with writers of their own; no relation is declared by two tokens
+  std::uint64_t timeline = 0;       ///< of the ledger: it changes with a failover or a restore; 0: the anchor has none
   std::vector<Relation> relations;  ///< one per query, in order, each in key order
   std::vector<Proof> proofs;        ///< one per query
   Server server;

@@ -5,7 +5,6 @@
 #pragma once
 
 #include <algorithm>
-#include <charconv>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -19,6 +18,7 @@
 
 #include <epochcut/core/failure.hpp>
 #include <epochcut/cut/control.hpp>
+#include <epochcut/source/clickhouse_server.hpp>
 
 namespace epochcut::clickhouse {
 
@@ -26,8 +26,6 @@ inline constexpr std::size_t body_buffer_max = 4u << 20;  ///< bytes that wait f
 inline constexpr std::size_t error_body_max = 64u << 10;  ///< bytes kept of an answer that is not 200
 inline constexpr std::size_t idle_connections_max = 4;    ///< kept alive per source
 inline constexpr Millis stop_timeout{2'000};              ///< for telling the server to give up a statement; it gives up by itself later
-
-using Parameters = std::vector<std::pair<std::string, std::string>>;
 
 /// A server as its URL names it, with the credentials taken out.
 struct Endpoint {
@@ -56,12 +54,21 @@ inline Endpoint parse_url(const std::string& url) {
     throw refuse(std::string("can't be read (") + curl_url_strerror(code) + ")");
   const std::string scheme = parsed.part(CURLUPART_SCHEME), host = parsed.part(CURLUPART_HOST), path = parsed.part(CURLUPART_PATH);
   if (scheme != "http" && scheme != "https") throw refuse("must begin with http:// or https://");
+  // Where an unescaped '/' or '#' in a password moves its rest; its beginning would be taken for a port, and the user for a host to look up.
+  if (path.find('@') != std::string::npos || !parsed.part(CURLUPART_FRAGMENT).empty())
+    throw refuse("has an '@' or '#' in the wrong place: special characters in a password are written as %XX");
+  const auto credential = [&](CURLUPart which) {
+    std::string decoded = parsed.part(which, CURLU_URLDECODE);
+    // Taken for none, it would be another user's reading.
+    if (decoded.empty() && !parsed.part(which).empty()) throw refuse("has a user or password that can't be decoded");
+    return decoded;
+  };
   std::string port = parsed.part(CURLUPART_PORT);
   if (port.empty()) port = scheme == "https" ? "8443" : "8123";
   Endpoint endpoint{.base = scheme + "://" + host + ":" + port + (path.empty() ? "/" : path),
                     .where = host + ":" + port,
-                    .user = parsed.part(CURLUPART_USER, CURLU_URLDECODE),
-                    .password = parsed.part(CURLUPART_PASSWORD, CURLU_URLDECODE),
+                    .user = credential(CURLUPART_USER),
+                    .password = credential(CURLUPART_PASSWORD),
                     .database = {}};
   const std::string query = parsed.part(CURLUPART_QUERY);
   for (std::size_t begin = 0; begin < query.size();) {
@@ -70,7 +77,7 @@ inline Endpoint parse_url(const std::string& url) {
     const std::size_t equals = std::min(pair.find('='), pair.size());
     int length = 0;
     const std::string_view raw = pair.substr(std::min(equals + 1, pair.size()));
-    char* text = curl_easy_unescape(nullptr, raw.data(), static_cast<int>(raw.size()), &length);
+    char* text = curl_easy_unescape(nullptr, raw.empty() ? "" : raw.data(), static_cast<int>(raw.size()), &length);  // takes a length of 0 for none given
     if (text == nullptr) throw refuse("has a parameter that can't be decoded");
     std::string value(text, static_cast<std::size_t>(length));
     curl_free(text);
@@ -82,7 +89,7 @@ inline Endpoint parse_url(const std::string& url) {
     else if (name == "password")
       endpoint.password = std::move(value);
     else if (!pair.empty())
-      throw refuse("has the parameter \"" + std::string(name.substr(0, 60)) + "\"; settings belong into ClickHouseOptions::settings");
+      throw refuse("has a parameter that is none of database, user and password; settings belong into ClickHouseOptions::settings");
     begin = end + 1;
   }
   return endpoint;
@@ -90,72 +97,10 @@ inline Endpoint parse_url(const std::string& url) {
 
 struct TransportOptions {
   Millis connect_timeout{5'000};
-  bool verify_tls = true;  ///< switch it off for nothing but a test
+  bool verify_tls = true;  ///< switched off it is `configuration`, unless the server is on this machine
   std::string ca_file{};   ///< of a private authority; empty: the system's
   std::string proxy{};     ///< used only if named here, whatever http_proxy says in the environment
 };
-
-/// What a server's code means for the caller.
-struct CodeMeaning {
-  Reason reason;
-  bool retryable;
-  std::string_view advice;
-};
-
-inline CodeMeaning meaning_of(int code) {
-  switch (code) {
-    case 60: return {Reason::not_found, false, "create the table, or name the right database in the URL"};
-    case 81: return {Reason::not_found, false, "create the database, or name another one in the URL"};
-    case 218: return {Reason::not_found, true, "the table was dropped while it was read"};
-    case 16:
-    case 47: return {Reason::schema, false, "the table has no such column; correct the query"};
-    case 43:
-    case 53: return {Reason::schema, false, "a column has a type that the query does not fit"};
-    case 62: return {Reason::syntax, false, "the server does not understand the statement"};
-    case 69:
-    case 407: return {Reason::overflow, false, "a number does not fit its type"};
-    case 115: return {Reason::configuration, false, "the server does not know a setting; correct ClickHouseOptions::settings"};
-    case 164:
-      return {Reason::configuration, false, "the user's profile forbids to pin settings; give it readonly = 2 instead of 1, for then it still can't write"};
-    case 158:
-    case 307:
-    case 396: return {Reason::too_large, false, "the user's profile limits what one query reads; aggregate, or raise its limit"};
-    case 159: return {Reason::timeout, true, "the statement took longer than it was given"};
-    case 209: return {Reason::timeout, true, "the server lost time on its network"};
-    case 192:
-    case 193:
-    case 194:
-    case 195:
-    case 291:
-    case 497:
-    case 516: return {Reason::authentication, false, "check the user, its password, and what it may read"};
-    case 202: return {Reason::connection, true, "the server runs as many queries as it may; ask again"};
-    case 210:
-    case 279: return {Reason::connection, true, "the server could not reach another one"};
-    case 394: return {Reason::cancelled, true, "somebody stopped the query on the server"};
-    case 201: return {Reason::unknown, true, "the user's quota is used up; ask again later"};
-    case 241: return {Reason::unknown, true, "the server has no memory left for it; ask again, or aggregate"};
-    default: return {Reason::unknown, false, {}};
-  }
-}
-
-/// A server's exception as a Failure. Shape: 18.16 writes "Code: 60, e.displayText() = DB::Exception: why, e.what() = DB::Exception",
-/// later ones "Code: 60. DB::Exception: why (UNKNOWN_TABLE)".
-inline Failure server_failure(std::string_view text, const std::string& sql, const std::string& where) {
-  int code = 0;
-  if (const auto at = text.find("Code: "); at != std::string_view::npos) std::from_chars(text.data() + at + 6, text.data() + text.size(), code);
-  std::string_view why = text;
-  constexpr std::string_view begin = "DB::Exception: ", end = ", e.what() = ";
-  if (const auto at = why.find(begin); at != std::string_view::npos) why.remove_prefix(at + begin.size());
-  if (const auto at = why.rfind(end); at != std::string_view::npos) why = why.substr(0, at);
-  while (!why.empty() && (why.back() == '\n' || why.back() == '\r' || why.back() == '.')) why.remove_suffix(1);
-  constexpr std::size_t sentence_max = 1'000;
-  const CodeMeaning meaning = meaning_of(code);
-  Failure failure(meaning.reason, "ClickHouse at " + where + " says: " + std::string(why.substr(0, sentence_max)) +
-                                      (meaning.advice.empty() ? "" : "; " + std::string(meaning.advice)));
-  failure.retryable = meaning.retryable;
-  return std::move(failure).code(code == 0 ? "" : std::to_string(code)).statement(sql).at(where);
-}
 
 /// 128 random bits in hex: a query id that no one else has.
 inline std::string random_id() {
@@ -310,9 +255,10 @@ class Exchange {
     const std::string why = error_[0] != '\0' ? error_ : curl_easy_strerror(code);
     switch (code) {
       case CURLE_OPERATION_TIMEDOUT: return failure(Reason::timeout, "no connection in time (" + why + "); check that the server runs").poison();
+      case CURLE_SSL_CACERT_BADFILE:
+        return failure(Reason::configuration, "TransportOptions::ca_file can't be used (" + why + "); name a file of PEM certificates");
       case CURLE_PEER_FAILED_VERIFICATION:
       case CURLE_SSL_CONNECT_ERROR:
-      case CURLE_SSL_CACERT_BADFILE:
       case CURLE_SSL_CERTPROBLEM:
         return failure(Reason::connection, "no trusted TLS connection (" + why + "); check the server's certificate, or name its authority in ca_file");
       default: break;
@@ -322,12 +268,20 @@ class Exchange {
   }
 
   Failure status_failure() const {
-    if (body_.find("DB::Exception") != std::string::npos) return server_failure(body_, request_.sql, endpoint_.where);
+    if (body_.find("DB::Exception") != std::string::npos) return server_failure(redacted(body_), request_.sql, endpoint_.where);
     const std::string answer = "the answer is HTTP " + std::to_string(status_) + " and not from ClickHouse; check the address and what stands between";
     if (status_ == 401 || status_ == 403) return failure(Reason::authentication, answer);
     Failure f = failure(Reason::connection, answer);
     f.retryable = status_ == 429 || status_ >= 500;
     return f;
+  }
+
+  /// A proxy's error page may show the request that it did not like, headers and all.
+  std::string redacted(std::string text) const {
+    for (const std::string& secret : {endpoint_.password, escaped(endpoint_.password)})
+      for (std::size_t at = secret.empty() ? std::string::npos : text.find(secret); at != std::string::npos; at = text.find(secret, at + 3))
+        text.replace(at, secret.size(), "***");
+    return text;
   }
 
   static std::size_t on_body(char* data, std::size_t, std::size_t size, void* self_) {
@@ -381,7 +335,16 @@ class Exchange {
 /// Hands out connections and keeps the ones that ended well. Thread-safe.
 class Transport {
  public:
-  Transport(Endpoint endpoint, TransportOptions options) : endpoint_(std::move(endpoint)), options_(std::move(options)) {}
+  /// Errors: `configuration` if another machine's certificate is not to be verified.
+  Transport(Endpoint endpoint, TransportOptions options) : endpoint_(std::move(endpoint)), options_(std::move(options)) {
+    if (options_.verify_tls || !endpoint_.base.starts_with("https:")) return;
+    const std::string_view host = std::string_view(endpoint_.where).substr(0, endpoint_.where.rfind(':'));
+    if (host == "localhost" || host == "[::1]" || (host.starts_with("127.") && host.find_first_not_of("0123456789.") == std::string_view::npos)) return;
+    throw Failure(Reason::configuration,
+                  "ClickHouse at " + endpoint_.where +
+                      " is another machine, and with verify_tls = false anyone between could answer for it; name its authority in ca_file")
+        .at(endpoint_.where);
+  }
 
   const Endpoint& endpoint() const { return endpoint_; }
 

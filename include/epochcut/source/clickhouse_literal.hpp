@@ -3,6 +3,7 @@
 // A literal that a column's type can't hold (2.5 beside an integer) is brought down to the type's next value first, so nothing is ever rounded.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <string>
@@ -112,14 +113,19 @@ inline std::string compared(const NativeType& type, const std::string& x, Compar
       return relation(x, comparison, "toFixedString(" + text_literal(padded) + ", " + std::to_string(type.width) + ")", exact);
     }
     case Family::date: return relation("toInt64(" + x + ")", comparison, number_literal(literal.as_int64()), true);
-    case Family::timestamp: {
-      const int digits = type.wire == Wire::datetime64 ? 9 : 0;
-      const Floor floor = floor_divide(literal.as_int64(), power_of_ten(9 - digits));
-      return relation((digits == 9 ? "toUnixTimestamp64Nano(" : "toInt64(") + x + ")", comparison, number_literal(floor.value), floor.exact);
+    case Family::timestamp: {  // a DateTime64 as its own ticks: as nanoseconds one of the year 2299 would stop the whole query
+      const Floor floor = floor_divide(literal.as_int64(), power_of_ten(9 - type.scale));
+      return relation((type.wire == Wire::datetime64 ? "reinterpretAsInt64(" : "toInt64(") + x + ")", comparison, number_literal(floor.value), floor.exact);
     }
     case Family::number: break;
   }
   const Decimal shortest = literal.as_decimal().shortest();
+  if (type.is_wide()) {  // holds every literal
+    const Floor floor = shortest.scale > type.scale ? floor_divide(shortest.unscaled, power_of_ten(shortest.scale - type.scale)) : Floor{shortest.unscaled, true};
+    const std::string text = "'" + to_string(Decimal{floor.value, std::min(shortest.scale, type.scale)}) + "'";
+    return relation(x, comparison, type.wire == Wire::decimal256 ? "toDecimal256(" + text + ", " + std::to_string(type.scale) + ")" : "toInt256(" + text + ")",
+                    floor.exact);
+  }
   const bool decimal = type.type == Type::decimal;
   const int scale = decimal ? type.scale : 0;
   Floor floor{shortest.unscaled, true};

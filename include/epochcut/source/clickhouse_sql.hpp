@@ -85,6 +85,16 @@ struct Statement {
 /// A sum of this magnitude may have left 128 bits on the way. The magnitudes are added as doubles, whose error is far below the margin to 2^127.
 inline constexpr double sum_magnitude_max = 1.7e38;
 
+/// The rows whose generation owned their sequence number, as a condition; empty if they don't say which generation wrote them.
+inline std::string owned(const AsOf& at, const std::string& event) {
+  if (!by_generation(at)) return "";
+  std::string cases;
+  for (const Seam& seam : at.seams)
+    cases += event + " <= " + std::to_string(last_event_id(at.stream, {seam.sequence - 1, 0})) + ", " + std::to_string(seam.from) + ", ";
+  const std::string newest = std::to_string(at.generation);
+  return identifier(at.stream.generation) + " = " + (cases.empty() ? newest : "multiIf(" + cases + newest + ")");
+}
+
 class Renderer {
  public:
   Renderer(const QueryPlan& plan, const AsOf& as_of, Form form, const TableInfo& table) : plan_(plan), as_of_(as_of), table_(table) {
@@ -203,6 +213,10 @@ class Renderer {
         case Wire::int16: return "Int16";
         case Wire::int32: return "Int32";
         case Wire::int64: return "Int64";
+        case Wire::int128: return "Int128";
+        case Wire::uint128: return "UInt128";
+        case Wire::int256: return "Int256";
+        case Wire::uint256: return "UInt256";
         case Wire::float32: return "Float32";
         case Wire::float64: return "Float64";
         case Wire::fixed_string: return "FixedString(" + std::to_string(type.width) + ")";
@@ -228,7 +242,14 @@ class Renderer {
     const std::string id = identifier(as_of_.stream.event_id);
     const bool widen = ids_ && table_.type_of(as_of_.stream.event_id).wire != NativeType::Wire::uint64;
     const std::string event = widen ? "toUInt64(" + id + ")" : id;
-    const std::string where = !ids_ || as_of_.at_rest ? "" : " WHERE " + event + " <= " + std::to_string(as_of_.last_event_id);
+    std::string where = !ids_ || as_of_.at_rest ? "" : " WHERE " + event + " <= " + std::to_string(as_of_.last_event_id);
+    if (ids_ && by_generation(as_of_)) {
+      const NativeType generation = table_.type_of(as_of_.stream.generation);
+      if (generation.nullable || (generation.type != Type::uint64 && generation.type != Type::int64))
+        throw Failure(Reason::schema, "a row's generation must be an integer that is not NULL, but \"" + as_of_.stream.generation + "\" of ClickHouse table " +
+                                          table_.path() + " is not; change the column");
+      where += " AND " + owned(as_of_, event);
+    }
     const std::string from = " FROM " + table_.sql() + where;
     const char level = distinct_ ? 'd' : 'a';
     const auto key_bytes = [&](std::size_t i) { return "reinterpretAsString(" + alias(level, i) + ") AS " + bytes(level, i); };
@@ -265,7 +286,7 @@ class Renderer {
     const std::string null = type.nullable ? "isNull(" + x + "), " : "";
     if (type.type == Type::float64) x = "if(isNaN(" + x + "), nan, " + x + " + 0)";  // one zero, one NaN
     if (type.wire == Wire::datetime) x = "toUInt32(" + x + ")";
-    if (type.wire == Wire::datetime64) x = "toUnixTimestamp64Nano(" + x + ")";
+    if (type.wire == Wire::datetime64) x = "reinterpretAsInt64(" + x + ")";
     x = (type.type == Type::decimal ? "reinterpretAsString(" : "toString(") + x + ")";
     return null + (type.nullable ? "ifNull(" + x + ", '')" : x);
   }
@@ -379,6 +400,18 @@ class Renderer {
     return s;
   }
 
+  /// A number, in a type in which it is added exactly or `may_wrap` says that it may not be.
+  static std::string summand(const std::string& x, const NativeType& type) {
+    if (type.wire == NativeType::Wire::decimal256) return x;
+    return type.is_wide() ? "toInt256(" + x + ")" : "toDecimal128(" + x + ", " + std::to_string(type.column_scale()) + ")";
+  }
+
+  /// Narrower cells can't fill the sum's bits: that would take 2^63 rows.
+  static bool may_wrap(const NativeType& type) {
+    using Wire = NativeType::Wire;
+    return type.wire == Wire::decimal128 || type.wire == Wire::decimal256 || type.wire == Wire::int256 || type.wire == Wire::uint256;
+  }
+
   // Level r: groups, with sums and counts of what the filters let through, and the digest of everything.
   Statement groups(const std::string& from) const {
     using Use = Output::Use;
@@ -408,11 +441,10 @@ class Renderer {
       const NativeType type = type_of(m.column);
       const std::string x = reference(m.column), nonnull = type.nullable ? "isNotNull(" + x + ")" : "";
       const std::string bare = type.nullable ? "assumeNotNull(" + x + ")" : x;
-      output(s, list, aggregate("sum", "toDecimal128(" + bare + ", " + std::to_string(type.column_scale()) + ")", nonnull), Use::field, at);
+      output(s, list, aggregate("sum", summand(bare, type), nonnull), Use::field, at);
       s.shape.add(m.name, Role::value, Type::decimal, type.column_scale());
       if (type.nullable) output(s, list, aggregate("count", "", nonnull), Use::sum_cells, at);
-      // Narrower cells can't fill 128 bits: that would take 2^63 rows.
-      if (type.wire == NativeType::Wire::decimal128) output(s, list, aggregate("sum", "abs(toFloat64(" + bare + "))", nonnull), Use::sum_magnitude, at);
+      if (may_wrap(type)) output(s, list, aggregate("sum", "abs(toFloat64(" + bare + "))", nonnull), Use::sum_magnitude, at);
     }
     output(s, list, aggregate("count", "", ""), Use::matched);
     if (ids_ && level_ == 'b') {

@@ -30,7 +30,7 @@ inline constexpr std::int64_t us_1970_to_2000 = days_1970_to_2000 * 86'400'000'0
 
 /// Built-in type OIDs: fixed for ever, see pg_type.dat.
 namespace oid {
-inline constexpr std::uint32_t boolean = 16, bytea = 17, character = 18, name = 19, int8 = 20, int2 = 21, int4 = 23, text = 25, object = 26, float4 = 700,
+inline constexpr std::uint32_t boolean = 16, bytea = 17, character = 18, name = 19, int8 = 20, int2 = 21, int4 = 23, text = 25, float4 = 700,
                                float8 = 701, bpchar = 1042, varchar = 1043, date = 1082, timestamp = 1114, timestamptz = 1184, numeric = 1700, uuid = 2950;
 }
 
@@ -40,8 +40,7 @@ constexpr std::optional<Type> type_of(std::uint32_t type) {
     case oid::boolean: return Type::boolean;
     case oid::int2:
     case oid::int4:
-    case oid::int8:
-    case oid::object: return Type::int64;
+    case oid::int8: return Type::int64;
     case oid::numeric: return Type::decimal;
     case oid::float4:
     case oid::float8: return Type::float64;
@@ -95,7 +94,8 @@ class CopyBinaryDecoder {
     for (const CopyColumn& c : columns_) {
       const std::optional<Type> type = copy_binary::type_of(c.type);
       if (!type) throw unsupported(c.name, c.type_name.empty() ? "of the type with OID " + std::to_string(c.type) : c.type_name);
-      block_.add(c.name, c.role, c.is_count ? Type::uint64 : *type, c.type == copy_binary::oid::numeric ? copy_binary::declared_scale(c.modifier) : 0);
+      const int scale = c.type == copy_binary::oid::numeric ? copy_binary::declared_scale(c.modifier) : c.type == copy_binary::oid::bytea ? text_bytes : 0;
+      block_.add(c.name, c.role, c.is_count ? Type::uint64 : *type, scale);
     }
     empty_ = block_.empty_copy();
   }
@@ -226,7 +226,6 @@ class CopyBinaryDecoder {
       case oid::boolean: require(column, cell.size() == 1 && (cell[0] == 0 || cell[0] == 1)); return cells.append_word(static_cast<std::uint64_t>(cell[0]));
       case oid::int2: return cells.append_word(static_cast<std::uint64_t>(word(std::int16_t{})));
       case oid::int4: return cells.append_word(static_cast<std::uint64_t>(word(std::int32_t{})));
-      case oid::object: return cells.append_word(static_cast<std::uint64_t>(word(std::uint32_t{})));
       case oid::int8: {
         const std::int64_t value = word(std::int64_t{});
         require(column, !column.is_count || value >= 0);

@@ -39,11 +39,20 @@ class Memory {
       table.pending.push_back({clock_->now() + delay, rows});
   }
 
-  /// Replaces state tables and the token in one step: the ledger's one transaction.
+  /// Replaces state tables and the token of one stream in one step: the ledger's one transaction. The first stream ever committed is the main one.
   void commit(Token token, std::vector<std::pair<std::string, Relation>> state) {
     const std::lock_guard lock(mutex_);
     for (auto& [relation, rows] : state) find_or_make(relation).rows = std::move(rows);
-    token_ = std::move(token);
+    if (!token_ || token_->stream.id == token.stream.id) return void(token_ = std::move(token));
+    for (Token& other : further_)
+      if (other.stream.id == token.stream.id) return void(other = std::move(token));
+    further_.push_back(std::move(token));
+  }
+
+  /// As after a failover or a restore.
+  void set_timeline(std::uint64_t timeline) {
+    const std::lock_guard lock(mutex_);
+    timeline_ = timeline;
   }
 
   /// Changes a relation's visible rows in place: how tests plant a fault.
@@ -89,10 +98,13 @@ class Memory {
     control.check();
     const std::lock_guard lock(mutex_);
     throw_planted();
-    const Column& ids = visible_rows(relation).column(as_of.stream.event_id);
+    const Relation& rows = visible_rows(relation);
+    const Column& ids = rows.column(as_of.stream.event_id);
+    const Column* generations = by_generation(as_of) ? &rows.column(as_of.stream.generation) : nullptr;
     Visible visible{.server = {name_, {}}};
     for (std::size_t row = 0; row < ids.size(); ++row) {
       const std::uint64_t id = evaluation::event_id(ids, row);
+      if (generations != nullptr && !evaluation::written_by(*generations, row, owner(as_of, id))) continue;
       visible.count += id <= as_of.last_event_id;
       visible.newest = std::max(visible.newest, id);
     }
@@ -111,11 +123,15 @@ class Memory {
     Snapshot snapshot;
     snapshot.token = token_;
     snapshot.server = {name_, {}};
-    const AsOf at = token_ ? as_of(token_->stream, token_->epoch) : AsOf{.at_rest = true};
+    snapshot.further = further_;
+    snapshot.timeline = timeline_;
     for (const QueryPlan& plan : plans) {
+      // Its own rows were written by fenced transactions, so every generation's count.
+      AsOf at = token_ ? as_of(*token_of(plan.relation)) : AsOf{.at_rest = true};
+      at.stream.generation.clear();
       Evaluated result = evaluate(plan, visible_rows(plan.relation), at);
       result.proof.server = snapshot.server;
-      if (token_) result.proof.snapshot = token_->epoch;
+      if (token_) result.proof.snapshot = at.epoch;
       snapshot.relations.push_back(std::move(result.rows));
       snapshot.proofs.push_back(std::move(result.proof));
     }
@@ -144,6 +160,12 @@ class Memory {
     Acknowledged acked;
   };
 
+  const Token* token_of(const std::string& relation) const {
+    for (const Token& token : further_)
+      for (const RelationToken& r : token.relations)
+        if (r.relation == relation) return &token;
+    return &*token_;
+  }
   Table& find(const std::string& relation) {
     for (Table& table : tables_)
       if (table.name == relation) return table;
@@ -175,6 +197,8 @@ class Memory {
   std::mutex mutex_;
   std::vector<Table> tables_;
   std::optional<Token> token_;
+  std::vector<Token> further_;
+  std::uint64_t timeline_ = 0;
   std::vector<Ack> acknowledged_;
   std::deque<Failure> failures_;
   std::string stream_, authority_;

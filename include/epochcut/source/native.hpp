@@ -25,6 +25,7 @@ inline constexpr std::uint64_t native_rows_max = 1u << 26;            ///< in on
 inline constexpr std::uint64_t native_name_max = 1u << 21;            ///< bytes; an Enum16 spells out up to 65536 names in its type
 inline constexpr std::uint64_t native_cell_bytes_max = 64u << 20;     ///< one text: it is held whole
 inline constexpr std::uint64_t native_block_bytes_max = 1u << 30;     ///< one block: it is held whole; max_block_size bounds it in rows only
+inline constexpr long long native_decimal_digits_max = 76;            ///< of a Decimal(P, S): more is no type of ClickHouse
 inline constexpr std::size_t native_exception_bytes_max = 64u << 10;  ///< of an exception's text; the rest is for no one
 
 /// One ClickHouse type, as it is laid out on the wire and as the library sees it.
@@ -43,6 +44,11 @@ struct NativeType {
     decimal32,
     decimal64,
     decimal128,
+    decimal256,
+    int128,
+    uint128,
+    int256,
+    uint256,
     string,
     fixed_string,
     uuid,
@@ -55,7 +61,7 @@ struct NativeType {
   };
   Wire wire = Wire::uint8;
   Type type = Type::uint64;
-  int scale = 0;            ///< of a decimal, or of a DateTime64's ticks
+  int scale = 0;            ///< of a decimal, or of a DateTime64's ticks; of text, what its trailing zero bytes are (core/value.hpp)
   std::uint64_t width = 1;  ///< bytes of a cell; 0 where each cell brings its own length
   bool nullable = false;
   bool low_cardinality = false;                               ///< the wire form of that is not decoded; a query casts it away
@@ -63,7 +69,9 @@ struct NativeType {
 
   bool is_enum() const { return wire == Wire::enum8 || wire == Wire::enum16; }
   /// The scale of the column that holds it.
-  int column_scale() const { return type == Type::decimal ? scale : 0; }
+  int column_scale() const { return type == Type::decimal || type == Type::text ? scale : 0; }
+  /// Integers and decimals that the library's own 38 digits may not hold.
+  bool is_wide() const { return wire >= Wire::decimal256 && wire <= Wire::uint256; }
 };
 
 namespace native {
@@ -143,7 +151,9 @@ inline bool parse_type(std::string_view text, NativeType& type) {
                                     {"Float32", Wire::float32, Type::float64, 4}, {"Float64", Wire::float64, Type::float64, 8},
                                     {"Bool", Wire::uint8, Type::boolean, 1},      {"String", Wire::string, Type::text, 0},
                                     {"UUID", Wire::uuid, Type::uuid, 16},         {"Date", Wire::date, Type::date, 2},
-                                    {"Date32", Wire::date32, Type::date, 4},      {"DateTime", Wire::datetime, Type::timestamp_ns, 4}};
+                                    {"Date32", Wire::date32, Type::date, 4},      {"DateTime", Wire::datetime, Type::timestamp_ns, 4},
+                                    {"Int128", Wire::int128, Type::decimal, 16},  {"UInt128", Wire::uint128, Type::decimal, 16},
+                                    {"Int256", Wire::int256, Type::decimal, 32},  {"UInt256", Wire::uint256, Type::decimal, 32}};
   for (const Plain& p : plain)
     if (text == p.name) {
       type.wire = p.wire, type.type = p.type, type.width = p.width;
@@ -153,16 +163,16 @@ inline bool parse_type(std::string_view text, NativeType& type) {
   long long number = 0, scale = 0;
   if (take(text, "Decimal(")) {
     if (!take_number(text, number) || !take(text, ",") || !take_number(text, scale) || text != ")") return false;
-    if (number < 1 || number > decimal_scale_max || scale < 0 || scale > number) return false;
+    if (number < 1 || number > native_decimal_digits_max || scale < 0 || scale > number || scale > decimal_scale_max) return false;
     type.type = Type::decimal;
     type.scale = static_cast<int>(scale);
-    type.wire = number <= 9 ? Wire::decimal32 : number <= 18 ? Wire::decimal64 : Wire::decimal128;
-    type.width = number <= 9 ? 4 : number <= 18 ? 8 : 16;
+    type.wire = number <= 9 ? Wire::decimal32 : number <= 18 ? Wire::decimal64 : number <= 38 ? Wire::decimal128 : Wire::decimal256;
+    type.width = number <= 9 ? 4 : number <= 18 ? 8 : number <= 38 ? 16 : 32;
     return true;
   }
   if (take(text, "FixedString(")) {
     if (!take_number(text, number) || text != ")" || number < 1 || static_cast<std::uint64_t>(number) > native_cell_bytes_max) return false;
-    type.wire = Wire::fixed_string, type.type = Type::text, type.width = static_cast<std::uint64_t>(number);
+    type.wire = Wire::fixed_string, type.type = Type::text, type.width = static_cast<std::uint64_t>(number), type.scale = text_padded;
     return true;
   }
   if (take(text, "DateTime64(")) {
@@ -216,10 +226,13 @@ struct NativeBlock {
 /// Bytes in, blocks out. A result is complete only if the transport ended properly AND `finish` does not throw.
 class NativeDecoder {
  public:
+  /// `names`: what messages call the columns, by position, where the answer itself names them otherwise.
+  explicit NativeDecoder(std::vector<std::string> names = {}) : names_(std::move(names)) {}
+
   void feed(std::string_view bytes) {
     fed_ += bytes.size();
     if (stage_ == Stage::exception) {
-      buffer_.append(bytes.substr(0, native_exception_bytes_max - std::min(native_exception_bytes_max, buffer_.size())));
+      buffer_.append(bytes.substr(0, native_exception_bytes_max - std::min(native_exception_bytes_max, unread())));
       return;
     }
     if (at_ == buffer_.size())
@@ -336,11 +349,12 @@ class NativeDecoder {
     std::size_t at = at_;
     NativeColumn column;
     if (!read_name(at, column.name) || !read_name(at, column.type_name)) return false;
-    if (column.type_name != type_name_) {
-      type_ = parse_native_type(column.name, column.type_name);
+    if (column.type_name.empty() || column.type_name != type_name_) {
+      type_ = parse_native_type(name_of(column.name, block_.columns.size()), column.type_name);
       type_name_ = column.type_name;
     }
-    if (type_.low_cardinality) throw Failure(Reason::schema, "column \"" + column.name + "\" came as " + column.type_name + "; cast it in the query");
+    if (type_.low_cardinality)
+      throw Failure(Reason::schema, "column \"" + name_of(column.name, block_.columns.size()) + "\" came as " + column.type_name + "; cast it in the query");
     column.column = Column(type_.type, type_.column_scale());
     at_ = at;
     row_ = 0;
@@ -376,6 +390,23 @@ class NativeDecoder {
       case Wire::decimal32: return each_cell([&](const char* cell) { out.append_wide(native::load<std::int32_t>(cell)); });
       case Wire::decimal64: return each_cell([&](const char* cell) { out.append_wide(native::load<std::int64_t>(cell)); });
       case Wire::decimal128: return each_cell([&](const char* cell) { out.append_wide(native::load<Int128>(cell)); });
+      case Wire::int128: return each_cell([&](const char* cell) { append_number(out, native::load<Int128>(cell), true); });
+      case Wire::uint128:
+        return each_cell([&](const char* cell) {
+          const auto low = native::load<Int128>(cell);
+          append_number(out, low, low >= 0);
+        });
+      case Wire::decimal256:
+      case Wire::int256:
+        return each_cell([&](const char* cell) {
+          const auto low = native::load<Int128>(cell), high = native::load<Int128>(cell + 16);
+          append_number(out, low, high == (low < 0 ? -1 : 0));
+        });
+      case Wire::uint256:
+        return each_cell([&](const char* cell) {
+          const auto low = native::load<Int128>(cell);
+          append_number(out, low, low >= 0 && native::load<Int128>(cell + 16) == 0);
+        });
       case Wire::uuid:  // two little-endian halves, the first one first
         return each_cell([&](const char* cell) {
           out.append_wide(static_cast<Int128>(Uint128{native::load<std::uint64_t>(cell)} << 64 | native::load<std::uint64_t>(cell + 8)));
@@ -385,8 +416,7 @@ class NativeDecoder {
         const auto unit = static_cast<std::int64_t>(power_of_ten(9 - type_.scale));
         return each_cell([&](const char* cell) {
           std::int64_t ns = 0;
-          if (__builtin_mul_overflow(native::load<std::int64_t>(cell), unit, &ns))
-            throw Failure(Reason::overflow, "column \"" + block_.columns.back().name + "\" holds a time that is not between 1677 and 2262");
+          if (__builtin_mul_overflow(native::load<std::int64_t>(cell), unit, &ns)) throw overflow("a time outside of 1677 to 2262");
           out.append_word(static_cast<std::uint64_t>(ns));
         });
       }
@@ -424,19 +454,39 @@ class NativeDecoder {
     for (std::uint64_t length = 0; row_ < rows_; ++row_) {
       std::size_t at = at_;
       if (!read_varint(at, length)) return;
-      if (length > native_cell_bytes_max) throw too_large("a text of " + std::to_string(length) + " bytes in column \"" + block_.columns.back().name + "\"");
+      if (length > native_cell_bytes_max) throw too_large("a text of " + std::to_string(length) + " bytes in column \"" + name() + "\"");
       if (buffer_.size() - at < length) return;
       is_null() ? out.append_null() : out.append_text({buffer_.data() + at, static_cast<std::size_t>(length)});
       at_ = at + static_cast<std::size_t>(length);
     }
   }
 
-  std::string_view enum_name(int number) const {
+  /// A cell of one byte may stand for a name of two million.
+  std::string_view enum_name(int number) {
     for (const auto& [value, name] : type_.names)
-      if (value == number) return name;
-    throw malformed("column \"" + block_.columns.back().name + "\" holds an enum value that its type does not name");
+      if (value == number) {
+        if ((block_bytes_ += name.size()) > native_block_bytes_max)
+          throw too_large("a block of more than " + std::to_string(native_block_bytes_max) + " bytes, as names of an enum");
+        return name;
+      }
+    throw malformed("column \"" + name() + "\" holds an enum value that its type does not name");
   }
 
+  std::string name_of(const std::string& in_answer, std::size_t column) const { return column < names_.size() ? names_[column] : in_answer; }
+  std::string name() const { return name_of(block_.columns.back().name, block_.columns.size() - 1); }
+
+  Failure overflow(const std::string& what) const {
+    return Failure(Reason::overflow, "column \"" + name() + "\" holds " + what + ", which can't be compared exactly; correct the row, or compare toString() of it in a view");
+  }
+
+  /// `whole`: the cell has no more than these 128 bits.
+  void append_number(Column& out, Int128 low, bool whole) const {
+    if (!whole || low >= power_of_ten(decimal_scale_max) || low <= -power_of_ten(decimal_scale_max)) throw overflow("a number of more than 38 digits");
+    out.append_wide(low);
+  }
+
+
+  std::vector<std::string> names_;
   Stage stage_ = Stage::block;
   std::string buffer_;
   std::size_t at_ = 0;

@@ -41,17 +41,21 @@ class Postgres {
     for (const QueryPlan& plan : plans) plan.validate();
     Transaction transaction(session(), plans, has_token() ? &token_ : nullptr, control);
     const std::vector<postgres::Table> tables = transaction.describe(plans, control);
-    Snapshot result{.token = transaction.token, .relations = {}, .proofs = {}, .server = transaction.server};
-    postgres::Bound bound{.event_id = token_.event_id, .last_event_id = {}};
-    if (result.token) bound.last_event_id = last_event_id(result.token->stream, result.token->epoch);
+    Snapshot result;
+    result.token = transaction.token, result.further = transaction.further;
+    result.timeline = transaction.timeline, result.server = transaction.server;
     postgres::Parameters parameters;
     std::vector<postgres::Rendered> queries;
-    for (std::size_t i = 0; i < plans.size(); ++i) queries.push_back(postgres::render(plans[i], tables[i], bound, parameters));
+    for (std::size_t i = 0; i < plans.size(); ++i) {
+      postgres::Bound bound{.event_id = token_.event_id, .last_event_id = {}};
+      if (const Token* token = transaction.token_of(plans[i].relation)) bound.last_event_id = last_event_id(token->stream, token->epoch);
+      queries.push_back(postgres::render(plans[i], tables[i], bound, parameters));
+    }
     transaction.bind(parameters, control);
     std::uint64_t rows = 0, bytes = 0;
-    for (const postgres::Rendered& query : queries) {
-      CopyBinaryDecoder decoder(query.columns);
-      Proof proof = transaction.begin_copy(query, control);
+    for (std::size_t i = 0; i < plans.size(); ++i) {
+      CopyBinaryDecoder decoder(queries[i].columns);
+      Proof proof = transaction.begin_copy(queries[i], plans[i].relation, control);
       while (transaction.copy(decoder, control)) {
         if (decoder.rows() % block_rows == 0) control.check_size(rows + decoder.rows(), bytes + decoder.block().bytes());
       }
@@ -87,7 +91,7 @@ class Postgres {
     postgres::Parameters parameters;
     const postgres::Rendered query = postgres::render(plan, tables[0], bound, parameters);
     transaction->bind(parameters, control);
-    Proof proof = transaction->begin_copy(query, control);
+    Proof proof = transaction->begin_copy(query, plan.relation, control);
     return AnyCursor(new CopyCursor(std::move(transaction), query.columns, std::move(proof), control));
   }
 

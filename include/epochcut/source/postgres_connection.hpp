@@ -34,6 +34,8 @@ struct PostgresOptions {
 
 namespace postgres {
 
+inline constexpr Millis answer_grace{3'000};  ///< for the server's own timeout to arrive
+
 struct FreeResult {
   void operator()(PGresult* result) const { PQclear(result); }
 };
@@ -65,7 +67,7 @@ constexpr std::string_view advice(std::string_view sqlstate) {
   if (sqlstate == "55P03") return "an ALTER, TRUNCATE or VACUUM FULL holds the table; run again when it is done";
   if (sqlstate == "57014") return "give it more time in PostgresOptions::statement_timeout, or a smaller query";
   if (sqlstate == "40001" || sqlstate == "40P01") return "run the check again";
-  if (sqlstate == "42P01" || sqlstate == "3F000") return "create it, or correct its name and the role's search_path";
+  if (sqlstate == "42P01" || sqlstate == "3F000") return "create it, correct its name or the role's search_path, or grant the role usage on its schema";
   if (sqlstate == "42703") return "correct the column's name";
   if (sqlstate == "3D000") return "correct dbname";
   if (sqlstate == "42501") return "grant select on it to the checking role, and BYPASSRLS where row-level security applies";
@@ -278,9 +280,44 @@ class Connection {
     where_ = (host.empty() ? "localhost" : host) + (port.empty() ? "" : ":" + port) + "/" + database;
     connection_ = PQconnectStartParams(keys.data(), values.data(), 0);
     if (connection_ == nullptr) throw Failure(Reason::connection, "there is no memory for a connection to PostgreSQL").poison();
+    try {
+      demand_a_choice_of_tls();
+    } catch (...) {
+      close();
+      throw;
+    }
     PQsetErrorVerbosity(connection_, PQERRORS_VERBOSE);  // the only way to see the SQLSTATE of a refused connection
     PQsetNoticeProcessor(
         connection_, [](void*, const char*) {}, nullptr);
+  }
+
+  /// libpq's own default, sslmode=prefer, lets whoever stands between choose plaintext and ask for the password in it. Asked of libpq, which also knows
+  /// the environment and service files; so far it has at most knocked at the port.
+  void demand_a_choice_of_tls() const {
+    const std::unique_ptr<PQconninfoOption, FreeOptions> used(PQconninfo(connection_));
+    std::string host, address, mode;
+    for (const PQconninfoOption* o = used.get(); o != nullptr && o->keyword != nullptr; ++o) {
+      if (o->val == nullptr) continue;
+      const std::string_view key = o->keyword;
+      if (key == "host") host = o->val;
+      if (key == "hostaddr") address = o->val;
+      if (key == "sslmode") mode = o->val;
+    }
+    if ((mode != "prefer" && mode != "allow") || this_machine(address.empty() ? host : address)) return;
+    throw Failure(Reason::configuration, "PostgreSQL at " + where_ + " is another machine, and sslmode=" + mode +
+                                             " may send the password unencrypted; write sslmode=verify-full, or sslmode=disable where the network is trusted")
+        .at(where_);
+  }
+
+  /// Of a list, each: loopback addresses, and the folders of unix sockets.
+  static bool this_machine(std::string_view hosts) {
+    for (;;) {
+      const std::string_view host = hosts.substr(0, hosts.find(','));
+      const bool loopback = host.starts_with("127.") && host.find_first_not_of("0123456789.") == std::string_view::npos;
+      if (!loopback && !host.empty() && host[0] != '/' && host[0] != '@' && host != "localhost" && host != "::1") return false;
+      if (host.size() == hosts.size()) return true;
+      hosts.remove_prefix(host.size() + 1);
+    }
   }
 
   void establish(const Control& control) {
@@ -314,12 +351,18 @@ class Connection {
       sentence = first_line(text.substr(at + 10));
     }
     if (sentence.empty()) sentence = first_line(text);
+    // "invalid sslmode value: …" quotes what may be a secret in the wrong place.
+    if (sentence.starts_with("invalid ") && sentence.find(" value: \"") != std::string::npos)
+      return bad_dsn("has an " + sentence.substr(0, sentence.find(" value: \"")) + " value");
+    const bool untrusted = sqlstate.empty() && (sentence.find("certificate") != std::string::npos || sentence.find("support SSL") != std::string::npos);
     Reason reason = sqlstate.empty() ? Reason::connection : reason_of(sqlstate);
     if (sqlstate.empty() && PQconnectionNeedsPassword(connection_)) reason = Reason::authentication, sqlstate = "28P01";
     if (reason != Reason::authentication && reason != Reason::not_found) reason = Reason::connection;
     Failure failure(reason, "PostgreSQL at " + where_ + " refused the connection: " + redacted(sentence) + "; " +
-                                std::string(sqlstate.empty() ? "is it running and reachable?" : advice(sqlstate)));
-    failure.poisons_connection = true, failure.retryable = reason == Reason::connection;
+                                std::string(untrusted          ? "check the server's certificate, sslmode and sslrootcert"
+                                            : sqlstate.empty() ? "is it running and reachable?"
+                                                               : advice(sqlstate)));
+    failure.poisons_connection = true, failure.retryable = reason == Reason::connection && !untrusted;
     return std::move(failure).code(sqlstate).at(where_);
   }
 
@@ -349,6 +392,10 @@ class Connection {
   void wait(int events, const Control& control) {
     const bool ready = poll_once(events);
     if (!ready) check(control);
+    if (!ready && SystemClock::instance().now() - started_ > statement_limit_ + answer_grace) {
+      close();
+      throw Failure(Reason::timeout, "PostgreSQL at " + where_ + " is silent past its statement_timeout; look at what stands between").poison().at(where_);
+    }
     if (!PQconsumeInput(connection_)) throw lost();
   }
 
@@ -393,13 +440,13 @@ class Connection {
 
   Failure lost() { return failed(nullptr); }
 
-  /// Status first: idle_in_transaction_session_timeout, pg_terminate_backend and a standby's conflict may come with no SQLSTATE at all.
+  /// idle_in_transaction_session_timeout, pg_terminate_backend, a standby's conflict and a stream without sense may come with no SQLSTATE.
   Failure failed(const PGresult* result) {
     const char* field = result == nullptr ? nullptr : PQresultErrorField(result, PG_DIAG_SQLSTATE);
     const std::string sqlstate = field == nullptr ? "" : field;
     const char* primary = result == nullptr ? nullptr : PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
     const std::string sentence = redacted(primary != nullptr ? primary : first_line(PQerrorMessage(connection_)));
-    const bool bad = PQstatus(connection_) == CONNECTION_BAD || result == nullptr;
+    const bool bad = PQstatus(connection_) == CONNECTION_BAD || sqlstate.empty();
     Failure failure(Reason::unknown, {});
     if (bad) {
       failure = Failure(Reason::connection,

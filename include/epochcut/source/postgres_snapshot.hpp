@@ -37,7 +37,10 @@ struct TokenTable {
   std::string event_id = "event_id";
   int leg_bits = 8;
   bool acknowledged = false;
-  std::string generation = "generation";  ///< empty: the table has none
+  std::string generation = "generation";       ///< empty: the table has none
+  std::vector<std::string> further_streams{};  ///< of other writers to this ledger, with tokens in the same tables and ids numbered alike
+  std::string seams{};                         ///< a table (authority text, s, from_gen, to_gen bigint), if the authority may change hands
+  std::string row_generation{};                ///< the column that says which generation wrote a follower's row
 };
 
 namespace postgres {
@@ -84,6 +87,8 @@ class Transaction {
   }
 
   std::optional<Token> token;
+  std::vector<Token> further;  ///< of other streams, in the same snapshot
+  std::uint64_t timeline = 0;
   Server server;
 
   /// The catalog's view of each plan's relation, read after the lock: it can't change any more.
@@ -128,10 +133,18 @@ class Transaction {
     if (!parameters.values().empty()) session_->query(parameters.statement(), parameters.values(), control);
   }
 
-  Proof begin_copy(const Rendered& query, const Control& control) {
+  /// One relation, one stream: the token that declares the relation, else the main one; null without any.
+  const Token* token_of(const std::string& relation) const {
+    for (const Token& other : further)
+      for (const RelationToken& r : other.relations)
+        if (r.relation == relation) return &other;
+    return token ? &*token : nullptr;
+  }
+
+  Proof begin_copy(const Rendered& query, const std::string& relation, const Control& control) {
     Proof proof;
     proof.server = server;
-    if (token) proof.snapshot = token->epoch;
+    if (const Token* own = token_of(relation)) proof.snapshot = own->epoch;
     if (!query.null_ids.empty() && PQntuples(session_->query(query.null_ids, {}, control).get()) != 0)
       throw Failure(Reason::schema, "an event id must be a 64-bit integer that is not NULL; declare the column NOT NULL")
           .statement(query.null_ids)
@@ -171,7 +184,8 @@ class Transaction {
     for (const QueryPlan& plan : plans) names.push_back(quoted_relation(plan.relation));
     if (token_table != nullptr) {
       names.push_back(quoted_relation(token_table->table));
-      if (!token_table->digests.empty()) names.push_back(quoted_relation(token_table->digests));
+      if (has_digests(*token_table)) names.push_back(quoted_relation(token_table->digests));
+      if (!token_table->seams.empty()) names.push_back(quoted_relation(token_table->seams));
     }
     std::sort(names.begin(), names.end());
     names.erase(std::unique(names.begin(), names.end()), names.end());
@@ -180,17 +194,7 @@ class Transaction {
 
   /// The first query takes the snapshot: isolation, server and token come from it. Errors: `wrong_isolation`, `missing_token`, `schema`.
   void look(const TokenTable* t, const Control& control) {
-    std::string sql = "SELECT " + std::string(server_columns) + ", current_setting('transaction_isolation'), current_setting('transaction_read_only')";
-    std::vector<std::string> parameters;
-    const bool digests = t != nullptr && !t->digests.empty();
-    if (t != nullptr) {
-      sql += ", t.stream IS NOT NULL, t." + identifier(t->sequence) + ", t." + identifier(t->execution_ns) + ", " +
-             (t->generation.empty() ? "0" : "t." + identifier(t->generation)) + (digests ? ", d.relation, d.row_count, d.sum_low, d.sum_high" : "") +
-             " FROM (SELECT 1) AS one LEFT JOIN " + quoted_relation(t->table) + " AS t ON t.stream = $1 AND t.authority = $2";
-      if (digests) sql += " LEFT JOIN " + quoted_relation(t->digests) + " AS d ON d.stream = t.stream AND d.authority = t.authority ORDER BY d.relation";
-      parameters = {t->stream, t->authority};
-    }
-    const Result rows = session_->query(sql, parameters, control);
+    const Result rows = t != nullptr ? ask_token(*t, t->stream, control) : session_->query("SELECT " + context(), {}, control);
     server = server_of(rows);
     const std::string_view isolation = cell(rows, 0, server_columns_count), read_only = cell(rows, 0, server_columns_count + 1);
     if (isolation != "repeatable read" || read_only != "on")
@@ -198,24 +202,48 @@ class Transaction {
                     "PostgreSQL at " + session_->where() + " runs the reading as " + std::string(isolation) + (read_only == "on" ? "" : ", writable") +
                         " instead of repeatable read, read only, so token and state could be of two moments; take out the proxy that rewrites it")
           .at(session_->where());
-    if (t != nullptr) read_token(*t, digests, rows);
+    timeline = number<std::uint64_t>(rows, 0, server_columns_count + 2, "a timeline");
+    if (t == nullptr) return;
+    token = read_token(*t, t->stream, rows);
+    for (const std::string& stream : t->further_streams) further.push_back(read_token(*t, stream, ask_token(*t, stream, control)));
+    if (!t->seams.empty()) read_seams(*t, control);
   }
 
-  void read_token(const TokenTable& t, bool digests, const Result& rows) {
-    constexpr int first = server_columns_count + 2;
-    const std::string whose = "stream \"" + t.stream + "\", authority \"" + t.authority + "\"";
+  /// What every first query asks besides the token. A server in recovery has no position to write at, but the control file knows its timeline.
+  static std::string context() {
+    return std::string(server_columns) +
+           ", current_setting('transaction_isolation'), current_setting('transaction_read_only'), CASE WHEN pg_is_in_recovery() THEN (SELECT timeline_id FROM "
+           "pg_catalog.pg_control_checkpoint()) ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::integer END";
+  }
+  static constexpr int context_count = server_columns_count + 3;
+
+  static bool has_digests(const TokenTable& t) { return !t.digests.empty(); }
+
+  Result ask_token(const TokenTable& t, const std::string& stream, const Control& control) {
+    std::string sql = "SELECT " + context() + ", t.stream IS NOT NULL, t." + identifier(t.sequence) + ", t." + identifier(t.execution_ns) + ", " +
+                      (t.generation.empty() ? "0" : "t." + identifier(t.generation)) +
+                      (has_digests(t) ? ", d.relation, d.row_count, d.sum_low, d.sum_high" : "") + " FROM (SELECT 1) AS one LEFT JOIN " +
+                      quoted_relation(t.table) + " AS t ON t.stream = $1 AND t.authority = $2";
+    if (has_digests(t)) sql += " LEFT JOIN " + quoted_relation(t.digests) + " AS d ON d.stream = t.stream AND d.authority = t.authority ORDER BY d.relation";
+    const std::string parameters[] = {stream, t.authority};
+    return session_->query(sql, parameters, control);
+  }
+
+  Token read_token(const TokenTable& t, const std::string& stream, const Result& rows) const {
+    constexpr int first = context_count;
+    const std::string whose = "stream \"" + stream + "\", authority \"" + t.authority + "\"";
     if (cell(rows, 0, first) != "t")
       throw Failure(Reason::missing_token, "table \"" + t.table + "\" at " + session_->where() + " has no token for " + whose +
                                                "; have the ledger's writer commit one with its state, or correct the names")
           .at(session_->where());
-    Token& read = token.emplace();
-    read.stream = {t.stream, t.event_id, t.leg_bits, t.acknowledged};
+    Token read;
+    read.stream = {stream, t.event_id, t.leg_bits, t.acknowledged, t.row_generation};
     read.authority = t.authority;
     read.epoch = {number<std::uint64_t>(rows, 0, first + 1, t.table + "." + t.sequence),
                   number<std::int64_t>(rows, 0, first + 2, t.table + "." + t.execution_ns)};
     read.generation = number<std::uint64_t>(rows, 0, first + 3, t.table + "." + t.generation);
     for (int row = 0; row < PQntuples(rows.get()); ++row) {
-      const bool declares = digests && !PQgetisnull(rows.get(), row, first + 4);
+      const bool declares = has_digests(t) && !PQgetisnull(rows.get(), row, first + 4);
       const std::string relation = declares ? std::string(cell(rows, row, first + 4)) : std::string();
       if (row > 0 && (!declares || relation == read.relations.back().relation))
         throw Failure(Reason::schema,
@@ -225,6 +253,19 @@ class Transaction {
       const auto half = [&](int i, const char* name) { return number<std::uint64_t>(rows, row, first + 4 + i, t.digests + "." + name); };
       read.relations.push_back({relation, {half(1, "row_count"), half(2, "sum_low"), half(3, "sum_high")}});
     }
+    return read;
+  }
+
+  /// In the token's own snapshot: a list read before a flip and an epoch read after it would count a deposed writer's rows.
+  void read_seams(const TokenTable& t, const Control& control) {
+    const std::string parameters[] = {t.authority};
+    const Result rows =
+        session_->query("SELECT s, from_gen, to_gen FROM " + quoted_relation(t.seams) + " WHERE authority = $1 ORDER BY to_gen", parameters, control);
+    for (int row = 0; row < PQntuples(rows.get()); ++row) {
+      const auto column = [&](int i, const char* name) { return number<std::uint64_t>(rows, row, i, t.seams + "." + name); };
+      token->seams.push_back({column(0, "s"), column(1, "from_gen"), column(2, "to_gen")});
+    }
+    for (Token& other : further) other.seams = token->seams;
   }
 
   Session session_;

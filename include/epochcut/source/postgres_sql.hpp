@@ -85,13 +85,13 @@ struct TableColumn {
   std::string expression() const {
     using namespace copy_binary;
     if (as_text || type == oid::bpchar || type == oid::name || type == oid::character) return identifier(name) + "::text";
-    return identifier(name) + (type == oid::object ? "::bigint" : "");
+    return identifier(name);
   }
   /// The type of `expression()`.
   std::uint32_t read_type() const {
     using namespace copy_binary;
     if (as_text || type == oid::bpchar || type == oid::name || type == oid::character) return oid::text;
-    return type == oid::object ? oid::int8 : type;
+    return type;
   }
   /// Errors: `schema` when it has no logical type.
   Type logical() const {

@@ -21,8 +21,8 @@ namespace epochcut {
 struct CheckOptions {
   HorizonPolicy horizon{};
   Control control{};
-  std::size_t differences_max = 10;  ///< kept per outcome, so that a log row stays small; counts are exact
-  std::optional<Epoch> last_seen{};  ///< the newest epoch of an earlier check of this stream: below it is `error: epoch_regressed`
+  std::size_t differences_max = 10;    ///< kept per outcome, so that a log row stays small; counts are exact
+  std::vector<SeenEpoch> last_seen{};  ///< Outcome::seen of an earlier check: below any of them is `error: epoch_regressed`
 };
 
 namespace checking {
@@ -30,6 +30,8 @@ namespace checking {
 inline SideReport report(const Read& read) {
   return {.relation = read.about.relation,
           .server = read.proof.server,
+          .stream = read.stream,
+          .epoch = read.epoch,
           .witness = read.witness,
           .completeness = read.completeness,
           .ids = read.proof.ids,
@@ -60,6 +62,22 @@ inline void set_error(Outcome& outcome, const Failure& failure) {
   outcome.claim = Claim::nothing;
   outcome.counts = {};  // whatever was compared before was provisional
   outcome.differences.clear();
+}
+
+/// A ledger that was restored or failed over may have lost what a follower has seen. Errors: `epoch_regressed`.
+template <Anchor Source>
+void require_progress(const EpochCut<Source>& cut, const std::vector<SeenEpoch>& last_seen) {
+  for (const Token& token : cut.tokens())
+    for (const SeenEpoch& seen : last_seen) {
+      if (seen.stream != token.stream.id || seen.epoch <= token.epoch) continue;
+      throw Failure(
+          Reason::epoch_regressed,
+          "the token of stream " + token.stream.id + " stands at sequence " + std::to_string(token.epoch.sequence) + ", below " +
+              std::to_string(seen.epoch.sequence) + " of an earlier check: the ledger was restored or failed over" +
+              (seen.timeline == cut.timeline() ? ""
+                                               : " (its timeline was " + std::to_string(seen.timeline) + " and is " + std::to_string(cut.timeline()) + ")") +
+              "; find out what was lost before its followers are trusted");
+    }
 }
 
 /// One invariant at one cut.
@@ -175,9 +193,7 @@ std::vector<Outcome> check(Source& anchor, std::span<const Invariant> invariants
   std::optional<EpochCut<Source>> cut;
   const bool taken = checking::guarded(outcomes, [&] {
     if (synchronised) cut.emplace(anchor, std::span<const Query>(queries), control);
-    if (cut && cut->token() && options.last_seen && cut->token()->epoch < *options.last_seen)
-      throw Failure(Reason::epoch_regressed, "the token stands at sequence " + std::to_string(cut->token()->epoch.sequence) + ", below " +
-                                                 std::to_string(options.last_seen->sequence) + " of an earlier check: the ledger was restored or failed over");
+    if (cut) checking::require_progress(*cut, options.last_seen);
   });
   for (std::size_t i = 0; i < invariants.size(); ++i) {
     Outcome& outcome = outcomes[i];
@@ -187,6 +203,7 @@ std::vector<Outcome> check(Source& anchor, std::span<const Invariant> invariants
       outcome.authority = token.authority;
       outcome.generation = token.generation;
       outcome.epoch = token.epoch;
+      for (const Token& each : cut->tokens()) outcome.seen.push_back({each.stream.id, each.epoch, cut->timeline()});
     }
     if (taken)
       checking::guarded(std::span(&outcome, 1),

@@ -5,9 +5,12 @@
 #include <string>
 #include <string_view>
 
+#include <epochcut/core/row_hash.hpp>
 #include <epochcut/verdict/outcome.hpp>
 
 namespace epochcut {
+
+inline constexpr std::size_t value_bytes_shown_max = 1'024;  ///< of one value: ten differences of long texts must still fit a log's row
 
 /// On one line, whatever is in it: a value must not be able to forge a line of the log.
 inline std::string printable(std::string_view text) {
@@ -22,9 +25,20 @@ inline std::string printable(std::string_view text) {
   return out;
 }
 
+/// A value for people. Of a long one the beginning, its size and its hash, so that two which differ later still look different.
+inline std::string shown(const Value& value) {
+  std::string text = to_string(value);
+  if (text.size() <= value_bytes_shown_max) return text;
+  std::size_t end = value_bytes_shown_max;
+  while (end > value_bytes_shown_max - 4 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;  // not within a UTF-8 sequence
+  RowHash hash;
+  hash.absorb(value);
+  return text.substr(0, end) + "... (" + std::to_string(text.size()) + " bytes, digest " + to_string(hash.digest()) + ")";
+}
+
 inline std::string cells_text(const std::vector<Cell>& cells) {
   std::string text;
-  for (const Cell& cell : cells) text += (text.empty() ? "" : ", ") + cell.name + "=" + printable(to_string(cell.value.value()));
+  for (const Cell& cell : cells) text += (text.empty() ? "" : ", ") + cell.name + "=" + printable(shown(cell.value.value()));
   return text.empty() ? "(total)" : text;
 }
 

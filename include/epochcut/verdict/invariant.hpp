@@ -22,12 +22,15 @@ template <class Source>
 AtRest<Source> at_rest(Source& source) {
   return {&source};
 }
+template <class Source>
+void at_rest(const Source&&) = delete;  // it refers to its source: give the source a name that outlives it
 
 /// Any follower, behind three function pointers.
 class AnyFollower {
  public:
   template <Follower Source>
-  explicit AnyFollower(Source& source) : source_(&source), operations_(&operations_of<Source>) {}
+  explicit AnyFollower(Source& source)
+      : source_(const_cast<void*>(static_cast<const void*>(&source))), operations_(&operations_of<Source>) {}  // they cast back to a const Source
 
   AnyCursor open(const QueryPlan& plan, const AsOf& as_of, Form form, const Control& control) const {
     return operations_->open(source_, plan, as_of, form, control);
@@ -59,12 +62,19 @@ class AnyFollower {
 };
 static_assert(Readable<AnyFollower>);
 
+template <class Source>
+concept NotAFollower = !Follower<Source>;
+
 /// A source and a query.
 struct Reading {
   template <Follower Source>
-  Reading(Source& source, Query query_) : source(source), query(std::move(query_)) {}
+  Reading(Source& source_, Query query_) : source(source_), query(std::move(query_)) {}
   template <Follower Source>
-  Reading(AtRest<Source> source, Query query_) : source(*source.source), query(std::move(query_)), at_rest(true) {}
+  Reading(AtRest<Source> source_, Query query_) : source(*source_.source), query(std::move(query_)), at_rest(true) {}
+  template <Follower Source>
+  Reading(const Source&&, Query) = delete;  // a Reading refers to its source: give the source a name that outlives it
+  template <NotAFollower Source>
+  Reading(Source&, Query) = delete;  // not a Follower: a source has scan(relation), or open, visible and about (cut/source.hpp)
 
   AnyFollower source;
   Query query;

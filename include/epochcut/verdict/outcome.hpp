@@ -27,10 +27,19 @@ constexpr std::string_view to_string(Claim claim) {
   return names[static_cast<std::size_t>(claim)];
 }
 
+/// Where a ledger stood: what the next check may not fall below.
+struct SeenEpoch {
+  std::string stream;
+  Epoch epoch;
+  std::uint64_t timeline = 0;  ///< of the ledger; it changes with a failover or a restore
+};
+
 /// One side of an outcome. Units: milliseconds; bytes and wire_rows as they crossed the wire in the last read.
 struct SideReport {
   std::string relation{};
   Server server{};
+  std::string stream{};  ///< as of whose epoch it was read; empty: at rest
+  std::optional<Epoch> epoch{};
   Witness witness = Witness::snapshot;
   Completeness completeness = Completeness::unknown;
   std::optional<Digest> ids{}, expected{};
@@ -46,7 +55,8 @@ struct Outcome {
   std::string message;  ///< one sentence for people
   std::string stream, authority;
   std::uint64_t generation = 0;
-  std::optional<Epoch> epoch;
+  std::optional<Epoch> epoch;   ///< of the main stream; a side of another stream has its own
+  std::vector<SeenEpoch> seen;  ///< of every stream of the ledger, for CheckOptions::last_seen of the next check
   bool unsynchronised = false;  ///< a side was read at rest
   bool confirmed = false;       ///< a second pass at the same epoch was made
   bool retryable = false;       ///< of an error: the same check may succeed later with nothing changed

@@ -63,7 +63,7 @@ inline std::string member(std::string_view name, const std::string& raw) { retur
 
 inline std::string cells(const std::vector<Cell>& cells) {
   std::string out = "{";
-  for (const Cell& c : cells) out += (out.size() > 1 ? "," : "") + member(c.name, c.value.value().null ? "null" : escaped(to_string(c.value.value())));
+  for (const Cell& c : cells) out += (out.size() > 1 ? "," : "") + member(c.name, c.value.value().null ? "null" : escaped(shown(c.value.value())));
   return out + "}";
 }
 
@@ -73,6 +73,7 @@ inline std::string side(const SideReport& s) {
                     member("rows", std::to_string(s.rows)) + "," + member("wire_rows", std::to_string(s.wire_rows)) + "," +
                     member("bytes", std::to_string(s.bytes)) + "," + member("waited_ms", std::to_string(s.waited.count())) + "," +
                     member("attempts", std::to_string(s.attempts)) + "," + member("full_reads", std::to_string(s.full_reads));
+  if (s.epoch) out += "," + member("stream", escaped(s.stream)) + "," + member("sequence", std::to_string(s.epoch->sequence));
   if (s.ids) out += "," + member("ids", escaped(to_string(*s.ids)));
   if (s.expected) out += "," + member("expected", escaped(to_string(*s.expected)));
   return out + "}";
@@ -95,6 +96,11 @@ inline std::string to_json(const Outcome& o) {
          member("counts", "{" + member("equal", std::to_string(o.counts.equal)) + "," + member("only_left", std::to_string(o.counts.only_left)) + "," +
                               member("only_right", std::to_string(o.counts.only_right)) + "," + member("changed", std::to_string(o.counts.changed)) + "}") +
          ",";
+  std::string seen = "[";
+  for (const SeenEpoch& p : o.seen)
+    seen += (seen.size() > 1 ? "," : "") + ("{" + member("stream", escaped(p.stream))) + "," + member("sequence", std::to_string(p.epoch.sequence)) + "," +
+            member("execution_ns", std::to_string(p.epoch.execution_ns)) + "," + member("timeline", std::to_string(p.timeline)) + "}";
+  out += member("seen", seen + "]") + ",";
   std::string differences = "[";
   for (const Difference& d : o.differences)
     differences += (differences.size() > 1 ? "," : "") + ("{" + member("kind", escaped(to_string(d.kind)))) + "," + member("key", cells(d.key)) + "," +
