@@ -362,3 +362,27 @@ TEST_CASE("a token that went back: the ledger was restored or failed over") {
   CHECK(o.status == Status::error);
   CHECK(o.reason == Reason::epoch_regressed);
 }
+
+TEST_CASE("a shard that does not answer: the whole reading is an error, where a lax client would get half of it") {
+  World world("shards");
+  world.ch.execute("RENAME TABLE " + world.name + ".transactions TO " + world.name + ".part");
+  const std::string here = "127.0.0.1:" + std::string(std::getenv("EPOCHCUT_CLICKHOUSE_TCP_PORT")), nowhere = "127.0.0.1:1";
+  const auto spread_over = [&](const std::string& shards) {
+    world.ch.execute("DROP TABLE IF EXISTS " + world.name + ".transactions");
+    world.ch.execute("CREATE VIEW " + world.name + ".transactions AS SELECT * FROM remote('" + shards + "', " + world.name + ", part)");
+  };
+  auto ledger = world.ledger();
+  auto analytics = world.analytics();
+  world.ch.insert(world.name + ".part", std::to_string(Event{1}.id()) + "\tEUR\t10\t\\N\n");
+  world.commit({{1, 0, "EUR", "10"}});
+  spread_over(here);
+  passes_first(world, ledger, analytics);
+  spread_over(here + "," + nowhere);
+  exchange::ClickhouseWriter lax(world.url() + "&skip_unavailable_shards=1");
+  CHECK(lax.query("SELECT count() FROM " + world.name + ".transactions") == "1\n");  // 200, well-formed, and half of it
+  const Outcome o = check_balances(ledger, analytics);
+  INFO(to_text(o));
+  CHECK(o.status == Status::error);
+  CHECK(o.reason != Reason::horizon_not_proven);
+  CHECK(o.counts.differences() == 0);
+}
