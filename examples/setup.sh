@@ -8,8 +8,10 @@
 # EPOCHCUT_SKIP_INSTALL=1 trusts that everything is there already, for systems without Debian's packages.
 
 epochcut_embedded_packages='g++ cmake libfmt-dev'
-epochcut_build_packages='g++ cmake libpq-dev libcurl4-openssl-dev libfmt-dev catch2 libbenchmark-dev'
+epochcut_build_packages='g++ cmake git libpq-dev libcurl4-openssl-dev libfmt-dev catch2 libbenchmark-dev'
 epochcut_server_packages='postgresql-15 clickhouse-server clickhouse-client curl'
+# A second compiler, its sanitizers and its fuzzer; llvm-19 turns addresses in their reports into lines.
+epochcut_toolchain_packages='clang-19 libclang-rt-19-dev llvm-19'
 # A build works without these, only slower, so their absence alone never stops anyone.
 epochcut_optional_packages='ninja-build ccache'
 
@@ -51,7 +53,7 @@ epochcut_install() {
     embedded) epochcut_needed=$epochcut_embedded_packages epochcut_wished=$epochcut_optional_packages ;;
     build) epochcut_needed=$epochcut_build_packages epochcut_wished=$epochcut_optional_packages ;;
     servers) epochcut_needed=$epochcut_server_packages epochcut_wished= ;;
-    all) epochcut_needed="$epochcut_build_packages $epochcut_server_packages" epochcut_wished=$epochcut_optional_packages ;;
+    all) epochcut_needed="$epochcut_build_packages $epochcut_server_packages $epochcut_toolchain_packages" epochcut_wished=$epochcut_optional_packages ;;
     *)
       epochcut_setup_say "unknown list '$1'; it takes embedded, build, servers or all."
       return 2

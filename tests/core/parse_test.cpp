@@ -39,9 +39,17 @@ TEST_CASE("what a value prints as is read as that value") {
                           Value(Timestamp{-1}),
                           Value(Timestamp{INT64_MAX}),
                           Value(Timestamp{-9'223'372'036'000'000'000}),
+                          Value(Timestamp{INT64_MIN}),
                           Value(Date{0}),
                           Value(Date{-719'162}),
-                          Value(Date{2'932'896})};
+                          Value(Date{-719'528}),       // 0000-01-01, in 1 BC
+                          Value(Date{-719'529}),       // -0001-12-31
+                          Value(Date{2'932'896}),      // 9999-12-31
+                          Value(Date{2'932'897}),      // 10000-01-01
+                          Value(Date{-2'440'588}),     // PostgreSQL's first day
+                          Value(Date{2'145'042'905}),  // and its last
+                          Value(Date{INT32_MIN}),
+                          Value(Date{INT32_MAX})};
   for (const Value& v : values) {
     INFO(to_string(v.type) << " " << to_string(v));
     Column column(v.type);
@@ -60,8 +68,26 @@ TEST_CASE("nothing is guessed") {
   for (const char* text : {"", "0123456789abcdef0123456789abcdef", "01234567-89ab-cdef-fedc-ba987654321", "01234567-89ab-cdef-fedc-ba987654321g",
                            "01234567x89ab-cdef-fedc-ba9876543210"})
     CHECK(read(Type::uuid, text) == "schema");
-  for (const char* text : {"2023-02-29", "2000-02-30", "1900-02-29", "2023-04-31", "2023-13-01", "2023-00-01", "2023-01-00", "2023-1-1", "23-01-01",
-                           "2023/01/01", "", "2023-01-01 "})
+  for (const char* text : {"99999999-01-01",
+                           "9999999-01-01",
+                           "010000-01-01",
+                           "-0000-01-01",
+                           "--0001-01-01",
+                           "+2023-01-01",
+                           "2023-01-01-",
+                           "2023--1-01",
+                           "2023-02-29",
+                           "2000-02-30",
+                           "1900-02-29",
+                           "2023-04-31",
+                           "2023-13-01",
+                           "2023-00-01",
+                           "2023-01-00",
+                           "2023-1-1",
+                           "23-01-01",
+                           "2023/01/01",
+                           "",
+                           "2023-01-01 "})
     CHECK(read(Type::date, text) == "schema");
   for (const char* text : {"2023-01-01T00:00:00", "2023-01-01T24:00:00Z", "2023-01-01T00:60:00Z", "2023-01-01T00:00:60Z", "2023-01-01T00:00:00.Z",
                            "2023-01-01T00:00:00.1234567890Z", "2023-01-01T00:00:00.-1Z", "2023-01-01T00:00:00+01:00", "2263-01-01T00:00:00Z",

@@ -102,6 +102,11 @@ TEST_CASE("the whole range of a timestamp prints") {
   CHECK(text(INT64_MIN) == "1677-09-21T00:12:43.145224192Z");
 }
 
+TEST_CASE("every NaN prints alike: they are one value") {
+  for (const std::uint64_t bits : {0x7FF8000000000000u, 0xFFF8000000000000u, 0xFFF8000000000123u, 0x7FF0000000000001u})
+    CHECK(to_string(Value(std::bit_cast<double>(std::uint64_t{bits}))) == "nan");
+}
+
 TEST_CASE("two floats that differ print differently") {
   CHECK(to_string(Value(1.0)) != to_string(Value(1.0 + 1e-12)));
   CHECK(to_string(Value(0.0)) != to_string(Value(5e-324)));

@@ -152,6 +152,27 @@ TEST_CASE("columns match by name and family, whatever their order") {
   CHECK(contains(sentence([&] { run({left}, {table({{"k", Role::key, Type::int64}, {"a", Role::value, Type::int64}})}); }), "\"b\""));
 }
 
+TEST_CASE("zero bytes that are content don't compare with zero bytes that are padding") {
+  for (const Role role : {Role::key, Role::value})
+    for (const int left_form : {text_plain, text_bytes, text_padded})
+      for (const int right_form : {text_plain, text_bytes, text_padded}) {
+        Relation left, right;
+        left.add("h", role, Type::text, left_form).column.append_text("a");
+        right.add("h", role, Type::text, right_form).column.append_text("a");
+        RelationCursor l(left, {}), r(right, {});
+        NullSink sink;
+        Reason reason = Reason::none;
+        try {
+          diff(l, r, {}, sink);
+        } catch (const Failure& failure) {
+          reason = failure.kind;
+          CHECK(failure.message.find("\"h\" is bytea") != std::string::npos);
+        }
+        const bool both = left_form != text_plain && right_form != text_plain && left_form != right_form;
+        CHECK(reason == (both ? Reason::schema : Reason::none));
+      }
+}
+
 TEST_CASE("a later block of another shape is refused, not compared with the wrong columns") {
   const Relation first = table({{"k", Role::key, Type::int64}, {"a", Role::value, Type::int64}, {"b", Role::value, Type::int64}}, {{1, 1, 2}});
   const Relation swapped = table({{"k", Role::key, Type::int64}, {"b", Role::value, Type::int64}, {"a", Role::value, Type::int64}}, {{2, 1, 2}});

@@ -178,6 +178,13 @@ TEST_CASE("copy_binary: an unsupported type is named together with its column") 
   }
 }
 
+TEST_CASE("copy_binary: bytea counts its zero bytes, which a FixedString pads with; an oid means nothing elsewhere") {
+  CHECK(decode(oid::bytea, {std::string("a\0", 2)}).column("c").scale() == text_bytes);
+  CHECK(decode(oid::text, {"a"}).column("c").scale() == text_plain);
+  CHECK(to_string(decode(oid::bytea, {std::string("a\0", 2)}).column("c")[0]) == std::string("a\0", 2));
+  CHECK_FALSE(copy_binary::type_of(26));
+}
+
 TEST_CASE("copy_binary: the bytes may be cut anywhere") {
   const std::string bytes = stream_of_all_types();
   for (std::size_t cut = 0; cut <= bytes.size(); ++cut) {

@@ -1,4 +1,5 @@
 // The bytes of a live 18.16.1, whole, in pieces, cut and damaged: a decoder gives the rows or a Failure, and nothing else.
+#include <cstring>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -105,10 +106,63 @@ TEST_CASE("the types of later servers") {
   CHECK(refusal(block_of("Enum8('a' = 1)", "\2")) == Reason::incomplete);
 }
 
+TEST_CASE("wide integers and decimals: exact up to 38 digits, overflow beyond, and nothing in between") {
+  const auto wide = [](Int128 low, Int128 high) {
+    std::string bytes(32, '\0');
+    std::memcpy(bytes.data(), &low, 16);
+    std::memcpy(bytes.data() + 16, &high, 16);
+    return bytes;
+  };
+  const Int128 most = power_of_ten(38) - 1;
+  const std::string nines(38, '9');
+  for (const char* type : {"Int128", "UInt128", "Int256", "UInt256", "Decimal(76, 0)", "Nullable(Int256)"}) {
+    INFO(type);
+    const std::string name = type;
+    const bool is_signed = name.find("UInt") == std::string::npos;
+    const std::size_t width = name.ends_with("Int128") ? 16 : 32;
+    const auto body = [&](Int128 low, Int128 high) { return block_of(name, (name[0] == 'N' ? std::string(1, '\0') : "") + wide(low, high).substr(0, width)); };
+    CHECK(decode(body(most, 0), 7) == nines + " \n");
+    CHECK(decode(body(0, 0), 7) == "0 \n");
+    CHECK(refusal(body(most + 1, 0)) == Reason::overflow);
+    CHECK(refusal(body(static_cast<Int128>(~Uint128{0} >> 1), 0)) == Reason::overflow);
+    if (is_signed) {
+      CHECK(decode(body(-most, -1), 7) == "-" + nines + " \n");
+      CHECK(decode(body(-1, -1), 7) == "-1 \n");
+      CHECK(refusal(body(-most - 1, -1)) == Reason::overflow);
+    } else {
+      CHECK(refusal(body(-1, 0)) == Reason::overflow);  // 2^128 - 1
+      CHECK(refusal(body(-1, -1)) == Reason::overflow);
+    }
+    if (width == 32) {
+      CHECK(refusal(body(7, 1)) == Reason::overflow);   // 2^128 + 7
+      CHECK(refusal(body(0, -1)) == Reason::overflow);  // -2^128, or what that is unsigned
+      if (is_signed) CHECK(refusal(body(-1, 0)) == Reason::overflow);
+    }
+  }
+  CHECK(decode(block_of("Decimal(76, 38)", wide(-15, -1)), 7) == "-0.00000000000000000000000000000000000015 \n");
+  CHECK(parse_native_type("x", "LowCardinality(Int128)").is_wide());
+  CHECK_FALSE(parse_native_type("x", "Decimal(38, 2)").is_wide());
+}
+
+TEST_CASE("messages call a column as its reader does") {
+  NativeDecoder decoder({"amount"});
+  NativeBlock block;
+  decoder.feed(block_of("Int128", std::string(15, '\xFF') + "\x7F"));
+  try {
+    decoder.next(block);
+    FAIL("accepted");
+  } catch (const Failure& failure) {
+    CHECK(failure.kind == Reason::overflow);
+    CHECK(failure.message.find("\"amount\"") != std::string::npos);
+  }
+}
+
 TEST_CASE("types are read as they are written, and others are refused by name") {
   CHECK(type_of("DateTime('Europe/Berlin')") == Type::timestamp_ns);
   CHECK(type_of("Decimal(38,38)") == Type::decimal);
   CHECK(parse_native_type("x", "LowCardinality(Nullable(String))").low_cardinality);
+  CHECK(parse_native_type("x", "FixedString(4)").column_scale() == text_padded);
+  CHECK(parse_native_type("x", "String").column_scale() == text_plain);
   for (const char* name : {"",
                            "Array(UInt8)",
                            "Tuple(UInt8)",
@@ -116,9 +170,9 @@ TEST_CASE("types are read as they are written, and others are refused by name") 
                            "Nullable(Nothing)",
                            "Nullable(Nullable(UInt8))",
                            "Nullable(UInt8",
-                           "UInt128",
-                           "Int256",
-                           "Decimal(39, 2)",
+                           "Int512",
+                           "Decimal(77, 2)",
+                           "Decimal(76, 39)",
                            "Decimal(5, 6)",
                            "Decimal(5)",
                            "Decimal(0, 0)",

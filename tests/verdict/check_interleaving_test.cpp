@@ -258,3 +258,41 @@ TEST_CASE("max_version: a table without a row at the epoch waits in vain, and wh
     CHECK(o.reason == (acknowledged ? Reason::none : Reason::horizon_not_proven));
   }
 }
+
+TEST_CASE("a ledger that is restored while a follower is waited for: no fail by a state that is no more") {
+  Attack x;
+  x.run({three[0]});
+  const Token backup = x.token;
+  const auto balances_then = x.cents;
+  x.commit({three[1], three[2]});  // the rows are late, and will never come
+  bool restored = false;
+  x.right.before = [&](std::string_view) {
+    if (restored || x.clock.now() < Millis{1'000}) return;
+    restored = true;
+    x.ledger.set_timeline(2);
+    x.token = backup, x.cents = balances_then;
+    x.run({{2, "USD", 700}, {3, "EUR", -100}});  // the same sequence numbers, other events
+  };
+  const Outcome o = x.run_check();
+  INFO(o.message);
+  CHECK(restored);
+  CHECK(o.status == Status::error);
+  CHECK(o.reason == Reason::epoch_regressed);
+}
+
+TEST_CASE("a replay that reaches one follower between two passes does not hide what the other one lost") {
+  Attack x;
+  Memory other("other", x.clock);
+  other.create("transactions", transactions({}));
+  other.insert("transactions", transactions(three));
+  other.insert("transactions", transactions({three[0]}), Millis{31'000});  // after its only look, before the second pass
+  x.run(three);
+  x.remove([](std::uint64_t id) { return id == three[1].id(); });
+  x.acknowledge(3);
+  const Query rows = events("transactions").values("currency", "amount");
+  const Outcome o = epochcut::check(x.ledger, Invariant{.id = "two", .left = {other, rows}, .right = {x.right, rows}}, x.with);
+  INFO(o.message);
+  CHECK(o.confirmed);
+  CHECK(o.status == Status::fail);
+  CHECK(o.reason == Reason::missing_rows);
+}

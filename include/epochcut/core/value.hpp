@@ -183,8 +183,9 @@ inline std::string timestamp(std::int64_t ns) {
   return text + "Z";
 }
 
-/// The shortest text that reads back as the same double, in every locale.
+/// The shortest text that reads back as the same double, in every locale. A NaN is a NaN, whatever its sign and payload.
 inline std::string float64(double v) {
+  if (v != v) return "nan";
   char text[32];
   return {text, std::to_chars(text, text + sizeof text, v).ptr};
 }

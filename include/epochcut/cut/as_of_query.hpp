@@ -99,6 +99,14 @@ struct QueryPlan {
     if (relation.empty()) throw Failure(Reason::configuration, "a query must name a relation");
     if (history == History::latest && per.empty()) refuse("latest() needs .per(key): the columns of which one winner is read");
     if (history != History::latest && !per.empty()) refuse(".per() belongs to latest()");
+    const auto require_name = [&](const std::string& column) {
+      if (column.empty()) refuse("a column without a name is none");
+    };
+    for (const std::vector<std::string>* columns : {&per, &by, &key})
+      for (const std::string& column : *columns) require_name(column);
+    for (const Filter& filter : where) require_name(filter.column);
+    for (const Measure& m : measures)
+      if (m.kind != Measure::Kind::count) require_name(m.column);
     bool has_value = false;
     for (const Measure& m : measures) has_value |= m.kind == Measure::Kind::value;
     if (grouped() && has_value) refuse("a grouped query has sums and counts, not .values()");

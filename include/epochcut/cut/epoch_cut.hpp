@@ -155,12 +155,28 @@ class EpochCut {
     Read again = first;
     const AsOf at = first.witness == Witness::at_rest ? AsOf{.at_rest = true} : as_of(token_of(query.plan().relation));
     take(source, query.plan(), at, first.form, control, again);
+    // A replay that came in between is harmless here too.
+    if (first.witness == Witness::id_digest && first.form == Form::plain && again.proof.ids != first.proof.ids)
+      take(source, query.plan(), at, Form::distinct, control, again);
     if (first.proof.server != again.proof.server)
       throw Failure(Reason::replica_changed, "the second pass was answered by " + again.proof.server.name + " and the first by " + first.proof.server.name +
                                                  "; point the check at one server")
           .retry();
     if (first.witness == Witness::id_digest && again.proof.ids) again.completeness = judge_ids(again);
     return again;
+  }
+
+  /// Is the ledger still the one that was cut? A restored one may lack what a follower was held against, so nothing may be called wrong by it.
+  /// Errors: `epoch_regressed`, and whatever the anchor throws.
+  void require_standing(const Control& control) const {
+    const Snapshot now = anchor_->snapshot({}, control);
+    std::vector<Token> tokens = now.further;
+    if (now.token) tokens.push_back(*now.token);
+    bool standing = now.timeline == timeline_;
+    for (const Token& was : tokens_)
+      for (const Token& is : tokens) standing &= is.stream.id != was.stream.id || is.epoch >= was.epoch;
+    if (standing) return;
+    throw Failure(Reason::epoch_regressed, "the ledger was restored or failed over while it was compared; find out what was lost, and check again").retry();
   }
 
  private:
@@ -188,7 +204,8 @@ class EpochCut {
     for (std::size_t i = 0; i < token.seams.size(); ++i) {
       const Seam& seam = token.seams[i];
       const bool last = i + 1 == token.seams.size();
-      if (seam.sequence == 0 || seam.to <= seam.from || (last ? seam.to != token.generation : seam.to != token.seams[i + 1].from || seam.sequence > token.seams[i + 1].sequence))
+      if (seam.sequence == 0 || seam.to <= seam.from ||
+          (last ? seam.to != token.generation : seam.to != token.seams[i + 1].from || seam.sequence > token.seams[i + 1].sequence))
         throw Failure(Reason::schema, "the seams of authority \"" + token.authority + "\" don't lead to its token's generation " +
                                           std::to_string(token.generation) + " (from " + std::to_string(seam.from) + " to " + std::to_string(seam.to) +
                                           " at sequence " + std::to_string(seam.sequence) + "); correct the seam table");

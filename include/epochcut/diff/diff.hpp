@@ -134,7 +134,8 @@ inline std::string names(const Relation& relation, Role role) {
 inline void require_comparable(const Field& left, const Field& right) {
   const int forms = left.column.type() == Type::text ? left.column.scale() | right.column.scale() : 0;
   if (left.column.type() == right.column.type() && forms == (text_bytes | text_padded))
-    throw Failure(Reason::schema, "column \"" + left.name + "\" is bytea on one side and FixedString on the other, which don't compare: one counts trailing "
+    throw Failure(Reason::schema, "column \"" + left.name +
+                                      "\" is bytea on one side and FixedString on the other, which don't compare: one counts trailing "
                                       "zero bytes and the other pads with them; compare their hex text in views, or store a String");
   if (family(left.column.type()) == family(right.column.type())) return;
   throw Failure(Reason::schema, "column \"" + left.name + "\" is " + std::string(to_string(left.column.type())) + " on the left and " +

@@ -11,6 +11,7 @@
 #include <climits>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -57,6 +58,8 @@ namespace chdb {
 /// What only an engine in process can be told: to print nothing on the program's stderr, and to take no interrupt for an end of the answer.
 inline constexpr std::pair<std::string_view, std::string_view> pinned_settings[] = {{"send_logs_level", "none"}, {"partial_result_on_first_cancel", "0"}};
 
+inline bool in_memory(std::string_view path) { return path == ":memory:"; }
+
 /// An answer, or a piece of one. Not synchronised.
 class Result {
  public:
@@ -92,7 +95,8 @@ class Connection {
   /// Errors: `configuration`, for the engine tells no more than that it did not connect; `not_found` for the database.
   Connection(const std::string& path, const ChdbOptions& options) {
     chdb_set_signal_handlers_enabled(0);  // a library leaves the program's signals alone
-    std::vector<std::string> arguments{"epochcut", "--path=" + path};
+    std::vector<std::string> arguments{"epochcut"};
+    if (!in_memory(path)) arguments.push_back("--path=" + path);  // given that path, the engine makes a folder of that name and keeps it
     arguments.insert(arguments.end(), options.arguments.begin(), options.arguments.end());
     std::vector<char*> argv;
     for (std::string& a : arguments) argv.push_back(a.data());
@@ -100,7 +104,8 @@ class Connection {
     if (handle_ == nullptr || *handle_ == nullptr) {
       close();
       throw Failure(Reason::configuration, "the ClickHouse in this process does not open the folder \"" + path +
-                                               "\"; a process has one folder, always spelt the same way, and a folder has one process")
+                                               "\"; a process has one folder, always spelt the same way, and a folder has one process" +
+                                               (options.arguments.empty() ? "" : "; or it does not take one of ChdbOptions::arguments"))
           .at(path);
     }
     if (options.database.empty()) return;
@@ -190,7 +195,7 @@ class Session {
   Server server(const Relation& row, std::size_t at, const std::string&) const {
     const std::string host(row.fields[at].column.text(0)), version(row.fields[at + 1].column.text(0));
     char real[PATH_MAX];
-    const std::string folder = in_memory()                                  ? "memory of process " + std::to_string(getpid())
+    const std::string folder = in_memory(path_)                             ? "memory of process " + std::to_string(getpid())
                                : ::realpath(path_.c_str(), real) != nullptr ? std::string(real)
                                                                             : path_;
     return {"chdb " + host + ":" + folder, version};
@@ -211,8 +216,6 @@ class Session {
   }
 
  private:
-  bool in_memory() const { return path_.starts_with(":memory:"); }
-
   Stream send(const std::string& sql, const clickhouse::Parameters& known, const Control& control) {
     control.check();
     const Millis budget = control.remaining(options_.statement_timeout);
@@ -240,13 +243,16 @@ class Session {
     const std::lock_guard lock(mutex_);
     if (!base_) base_ = std::make_unique<Connection>(path_, options_);
     if (learnt_) return known_;
-    std::string names;
-    for (const auto& [name, value] : clickhouse::pinned_if_known) names += (names.empty() ? "" : ", ") + clickhouse::text_literal(name);
-    const Relation rows = gather("SELECT name FROM system.settings WHERE name IN (" + names + ")", {}, control);
-    known_.clear();
-    for (std::size_t row = 0; row < rows.rows(); ++row)
-      for (const auto& [name, value] : clickhouse::pinned_if_known)
-        if (rows.fields[0].column.text(row) == name) known_.emplace_back(name, value);
+    // With all of them first: then nothing that is set for this session can hide one. An engine that lacks one says so.
+    const clickhouse::Parameters pins(std::begin(clickhouse::pinned_if_known), std::end(clickhouse::pinned_if_known));
+    Relation answer;
+    try {
+      answer = gather(clickhouse::settings_query(), pins, control);
+    } catch (const Failure& failure) {
+      if (failure.engine_code != "115") throw;
+      answer = gather(clickhouse::settings_query(), {}, control);
+    }
+    known_ = clickhouse::settings_known(answer, where());
     learnt_ = true;
     return known_;
   }
@@ -279,8 +285,10 @@ class Answer {
 /// The ClickHouse in this process. A relation is "table", in the options' database, or "database.table".
 class Chdb {
  public:
-  /// `path`: the data folder, spelt as everybody in the process spells it; ":memory:" has none. Opens nothing yet. Errors: `configuration`.
+  /// `path`: the data folder, spelt as everybody in the process spells it; ":memory:": a temporary one, gone with its last session.
+  /// Opens nothing yet. Errors: `configuration`.
   explicit Chdb(std::string path, ChdbOptions options = {}) {
+    if (path.empty()) throw Failure(Reason::configuration, "the ClickHouse in this process needs a folder, or \":memory:\"");
     for (const auto& setting : options.settings) {
       const auto refuse = [&](std::string_view pinned) {
         if (setting.first == pinned)

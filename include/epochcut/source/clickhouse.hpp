@@ -105,14 +105,10 @@ class Session {
       const std::lock_guard lock(mutex_);
       if (learnt_) return;
     }
-    std::string names, display_name;
-    for (const auto& [name, value] : pinned_if_known) names += (names.empty() ? "" : ", ") + text_literal(name);
-    const Relation rows = gather(send("SELECT name FROM system.settings WHERE name IN (" + names + ")", {}, {}, control), control, display_name);
+    std::string display_name;
+    Parameters known = settings_known(gather(send(settings_query(), {}, {}, control), control, display_name), where());
     const std::lock_guard lock(mutex_);
-    known_.clear();
-    for (std::size_t row = 0; row < rows.rows(); ++row)
-      for (const auto& [name, value] : pinned_if_known)
-        if (rows.fields[0].column.text(row) == name) known_.emplace_back(name, value);
+    known_ = std::move(known);
     learnt_ = true;
   }
 

@@ -255,6 +255,8 @@ class Exchange {
     const std::string why = error_[0] != '\0' ? error_ : curl_easy_strerror(code);
     switch (code) {
       case CURLE_OPERATION_TIMEDOUT: return failure(Reason::timeout, "no connection in time (" + why + "); check that the server runs").poison();
+      case CURLE_COULDNT_RESOLVE_PROXY:  // libcurl's sentence quotes a proxy that it can't read, password and all
+        return failure(Reason::connection, "TransportOptions::proxy can't be read or resolved; write it as http://user:password@host:port").poison();
       case CURLE_SSL_CACERT_BADFILE:
         return failure(Reason::configuration, "TransportOptions::ca_file can't be used (" + why + "); name a file of PEM certificates");
       case CURLE_PEER_FAILED_VERIFICATION:

@@ -121,7 +121,8 @@ inline std::string compared(const NativeType& type, const std::string& x, Compar
   }
   const Decimal shortest = literal.as_decimal().shortest();
   if (type.is_wide()) {  // holds every literal
-    const Floor floor = shortest.scale > type.scale ? floor_divide(shortest.unscaled, power_of_ten(shortest.scale - type.scale)) : Floor{shortest.unscaled, true};
+    const Floor floor =
+        shortest.scale > type.scale ? floor_divide(shortest.unscaled, power_of_ten(shortest.scale - type.scale)) : Floor{shortest.unscaled, true};
     const std::string text = "'" + to_string(Decimal{floor.value, std::min(shortest.scale, type.scale)}) + "'";
     return relation(x, comparison, type.wire == Wire::decimal256 ? "toDecimal256(" + text + ", " + std::to_string(type.scale) + ")" : "toInt256(" + text + ")",
                     floor.exact);

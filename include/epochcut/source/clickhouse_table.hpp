@@ -9,6 +9,8 @@
 #include <utility>
 
 #include <epochcut/cut/source.hpp>
+#include <epochcut/source/clickhouse_literal.hpp>
+#include <epochcut/source/clickhouse_server.hpp>
 #include <epochcut/source/clickhouse_sql.hpp>
 
 namespace epochcut::clickhouse {
@@ -24,6 +26,27 @@ concept Asking = requires(T& session, const std::string& sql, const Control& con
   { T::kind } -> std::convertible_to<std::string_view>;            ///< what a relation's full name begins with
   { T::database_place } -> std::convertible_to<std::string_view>;  ///< where a user names the database
 };
+
+/// Asks which of `pinned_if_known` a server has. In one row: nothing is pinned yet, and a profile with limit = 1 would show one setting of many.
+inline std::string settings_query() {
+  std::string names;
+  for (const auto& [name, value] : pinned_if_known) names += (names.empty() ? "" : ", ") + text_literal(name);
+  return "SELECT arrayStringConcat(groupArray(name), ' ') FROM system.settings WHERE name IN (" + names + ")";
+}
+
+/// Errors: `configuration`, where a profile takes even that one row away.
+inline Parameters settings_known(const Relation& answer, const std::string& where) {
+  if (answer.rows() != 1 || answer.fields.size() != 1 || answer.fields[0].column.type() != Type::text)
+    throw Failure(
+        Reason::configuration,
+        "ClickHouse at " + where + " does not show its settings, so they can't be pinned; take offset and additional_result_filter out of the user's profile")
+        .at(where);
+  const std::string names = " " + std::string(answer.fields[0].column.text(0)) + " ";
+  Parameters known;
+  for (const auto& [name, value] : pinned_if_known)
+    if (names.find(" " + std::string(name) + " ") != std::string::npos) known.emplace_back(name, value);
+  return known;
+}
 
 /// Two servers of one machine have one host name, but never one data folder.
 inline constexpr std::string_view identity =
@@ -78,9 +101,9 @@ Visible visible(Session& session, const std::string& relation, const AsOf& as_of
   const std::string count = as_of.at_rest ? "count()" : "countIf(" + last + (mine.empty() ? "" : " AND " + mine) + ")";
   const std::string newest = mine.empty() ? "max(" + id + ")" : "maxIf(" + id + ", " + mine + ")";
   std::string display_name;
-  const Relation row = session.all("SELECT " + count + ", " + newest + ", " + std::string(identity) + " FROM " +
-                                       (database.empty() ? "" : identifier(database) + ".") + identifier(table),
-                                   control, display_name);
+  const Relation row = session.all(
+      "SELECT " + count + ", " + newest + ", " + std::string(identity) + " FROM " + (database.empty() ? "" : identifier(database) + ".") + identifier(table),
+      control, display_name);
   if (row.rows() != 1 || row.fields.size() != 5 || row.fields[0].column.type() != Type::uint64 || row.fields[1].column.type() != Type::uint64)
     throw Failure(Reason::schema,
                   "the event id column \"" + as_of.stream.event_id + "\" of ClickHouse table " + relation + " must be a UInt64 that is not Nullable")

@@ -30,8 +30,8 @@ inline constexpr std::int64_t us_1970_to_2000 = days_1970_to_2000 * 86'400'000'0
 
 /// Built-in type OIDs: fixed for ever, see pg_type.dat.
 namespace oid {
-inline constexpr std::uint32_t boolean = 16, bytea = 17, character = 18, name = 19, int8 = 20, int2 = 21, int4 = 23, text = 25, float4 = 700,
-                               float8 = 701, bpchar = 1042, varchar = 1043, date = 1082, timestamp = 1114, timestamptz = 1184, numeric = 1700, uuid = 2950;
+inline constexpr std::uint32_t boolean = 16, bytea = 17, character = 18, name = 19, int8 = 20, int2 = 21, int4 = 23, text = 25, float4 = 700, float8 = 701,
+                               bpchar = 1042, varchar = 1043, date = 1082, timestamp = 1114, timestamptz = 1184, numeric = 1700, uuid = 2950;
 }
 
 /// The logical type of a PostgreSQL type, or nothing if there is none.

@@ -476,7 +476,8 @@ class NativeDecoder {
   std::string name() const { return name_of(block_.columns.back().name, block_.columns.size() - 1); }
 
   Failure overflow(const std::string& what) const {
-    return Failure(Reason::overflow, "column \"" + name() + "\" holds " + what + ", which can't be compared exactly; correct the row, or compare toString() of it in a view");
+    return Failure(Reason::overflow,
+                   "column \"" + name() + "\" holds " + what + ", which can't be compared exactly; correct the row, or compare toString() of it in a view");
   }
 
   /// `whole`: the cell has no more than these 128 bits.
@@ -484,7 +485,6 @@ class NativeDecoder {
     if (!whole || low >= power_of_ten(decimal_scale_max) || low <= -power_of_ten(decimal_scale_max)) throw overflow("a number of more than 38 digits");
     out.append_wide(low);
   }
-
 
   std::vector<std::string> names_;
   Stage stage_ = Stage::block;

@@ -21,6 +21,7 @@
 
 #include <epochcut/core/failure.hpp>
 #include <epochcut/cut/control.hpp>
+#include <epochcut/source/postgres_errors.hpp>
 
 namespace epochcut {
 
@@ -43,39 +44,6 @@ using Result = std::unique_ptr<PGresult, FreeResult>;
 
 inline std::string_view cell(const Result& result, int row, int column) {
   return {PQgetvalue(result.get(), row, column), static_cast<std::size_t>(PQgetlength(result.get(), row, column))};
-}
-
-/// What an SQLSTATE means to a check. Whatever is not listed is `unknown`, never a difference.
-constexpr Reason reason_of(std::string_view sqlstate) {
-  const std::string_view family = sqlstate.substr(0, 2);
-  if (sqlstate == "55P03") return Reason::lock_timeout;
-  if (sqlstate == "57014" || sqlstate == "25P03") return Reason::timeout;
-  if (sqlstate == "40001" || sqlstate == "40P01") return Reason::cancelled;  // a standby's conflict with recovery, a deadlock
-  if (sqlstate == "42P01" || sqlstate == "3F000" || sqlstate == "3D000") return Reason::not_found;
-  if (sqlstate == "42703") return Reason::schema;
-  if (sqlstate == "42501" || family == "28") return Reason::authentication;
-  if (sqlstate == "42601") return Reason::syntax;
-  if (sqlstate == "42883" || sqlstate == "42804" || sqlstate == "42846" || sqlstate == "42809" || family == "22") {
-    return sqlstate == "22003" || sqlstate == "22008" ? Reason::overflow : Reason::schema;
-  }
-  if (family == "08" || family == "53" || family == "57") return Reason::connection;
-  return Reason::unknown;
-}
-
-/// What to do about it, after the server's own sentence.
-constexpr std::string_view advice(std::string_view sqlstate) {
-  if (sqlstate == "55P03") return "an ALTER, TRUNCATE or VACUUM FULL holds the table; run again when it is done";
-  if (sqlstate == "57014") return "give it more time in PostgresOptions::statement_timeout, or a smaller query";
-  if (sqlstate == "40001" || sqlstate == "40P01") return "run the check again";
-  if (sqlstate == "42P01" || sqlstate == "3F000") return "create it, correct its name or the role's search_path, or grant the role usage on its schema";
-  if (sqlstate == "42703") return "correct the column's name";
-  if (sqlstate == "3D000") return "correct dbname";
-  if (sqlstate == "42501") return "grant select on it to the checking role, and BYPASSRLS where row-level security applies";
-  if (sqlstate.substr(0, 2) == "28") return "correct the user, its password or pg_hba.conf";
-  if (sqlstate == "42809") return "name a table or a view: nothing else can be locked against a rewrite";
-  if (sqlstate == "22003" || sqlstate == "22008") return "a value does not fit the type it is computed in";
-  if (sqlstate.substr(0, 2) == "53" || sqlstate.substr(0, 2) == "57" || sqlstate.substr(0, 2) == "08") return "run again when the server is well";
-  return "see the statement";
 }
 
 /// One session, opened at first use. Its methods throw Failure and then have closed it; the next `begin` opens it again.
@@ -303,21 +271,10 @@ class Connection {
       if (key == "hostaddr") address = o->val;
       if (key == "sslmode") mode = o->val;
     }
-    if ((mode != "prefer" && mode != "allow") || this_machine(address.empty() ? host : address)) return;
+    if ((mode != "prefer" && mode != "allow") || (this_machine(host) && this_machine(address))) return;
     throw Failure(Reason::configuration, "PostgreSQL at " + where_ + " is another machine, and sslmode=" + mode +
                                              " may send the password unencrypted; write sslmode=verify-full, or sslmode=disable where the network is trusted")
         .at(where_);
-  }
-
-  /// Of a list, each: loopback addresses, and the folders of unix sockets.
-  static bool this_machine(std::string_view hosts) {
-    for (;;) {
-      const std::string_view host = hosts.substr(0, hosts.find(','));
-      const bool loopback = host.starts_with("127.") && host.find_first_not_of("0123456789.") == std::string_view::npos;
-      if (!loopback && !host.empty() && host[0] != '/' && host[0] != '@' && host != "localhost" && host != "::1") return false;
-      if (host.size() == hosts.size()) return true;
-      hosts.remove_prefix(host.size() + 1);
-    }
   }
 
   void establish(const Control& control) {
@@ -341,7 +298,7 @@ class Connection {
 
   /// A connection that never came to be has no PGresult: its SQLSTATE stands in the verbose text, as in `FATAL:  28P01: password …`.
   Failure refused() const {
-    const std::string text = PQerrorMessage(connection_);
+    const std::string text = redacted(PQerrorMessage(connection_));  // before it is cut: a password may hold a line end
     std::string sqlstate, sentence;
     for (std::size_t at = text.find(":  "); at != std::string::npos; at = text.find(":  ", at + 1)) {
       const std::string code = text.substr(at + 3, 5);
@@ -351,14 +308,18 @@ class Connection {
       sentence = first_line(text.substr(at + 10));
     }
     if (sentence.empty()) sentence = first_line(text);
-    // "invalid sslmode value: …" quotes what may be a secret in the wrong place.
-    if (sentence.starts_with("invalid ") && sentence.find(" value: \"") != std::string::npos)
-      return bad_dsn("has an " + sentence.substr(0, sentence.find(" value: \"")) + " value");
+    // `invalid sslmode value: "…"` quotes what may be a secret in the wrong place; so does `invalid integer value "…" for connection option "…"`.
+    if (const std::size_t at = sentence.find("invalid "), quote = sentence.find('"', std::min(at, sentence.size()));
+        sqlstate.empty() && quote != std::string::npos) {
+      const std::size_t option = sentence.rfind("\" for connection option ");
+      return bad_dsn("has an " + sentence.substr(at, sentence.find_last_not_of(": ", quote - 1) + 1 - at) +
+                     (option == std::string::npos ? "" : sentence.substr(option + 1)));
+    }
     const bool untrusted = sqlstate.empty() && (sentence.find("certificate") != std::string::npos || sentence.find("support SSL") != std::string::npos);
     Reason reason = sqlstate.empty() ? Reason::connection : reason_of(sqlstate);
     if (sqlstate.empty() && PQconnectionNeedsPassword(connection_)) reason = Reason::authentication, sqlstate = "28P01";
     if (reason != Reason::authentication && reason != Reason::not_found) reason = Reason::connection;
-    Failure failure(reason, "PostgreSQL at " + where_ + " refused the connection: " + redacted(sentence) + "; " +
+    Failure failure(reason, "PostgreSQL at " + where_ + " refused the connection: " + sentence + "; " +
                                 std::string(untrusted          ? "check the server's certificate, sslmode and sslrootcert"
                                             : sqlstate.empty() ? "is it running and reachable?"
                                                                : advice(sqlstate)));
@@ -445,7 +406,7 @@ class Connection {
     const char* field = result == nullptr ? nullptr : PQresultErrorField(result, PG_DIAG_SQLSTATE);
     const std::string sqlstate = field == nullptr ? "" : field;
     const char* primary = result == nullptr ? nullptr : PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
-    const std::string sentence = redacted(primary != nullptr ? primary : first_line(PQerrorMessage(connection_)));
+    const std::string sentence = primary != nullptr ? redacted(primary) : first_line(redacted(PQerrorMessage(connection_)));
     const bool bad = PQstatus(connection_) == CONNECTION_BAD || sqlstate.empty();
     Failure failure(Reason::unknown, {});
     if (bad) {

@@ -107,6 +107,7 @@ class Run {
       evidence.identical = before.which == outcome.counts.which && left_ids == left_.proof.ids && right_ids == right_.proof.ids;
       verdict = judge(evidence);
     }
+    if (verdict.status == Status::fail && cut_ != nullptr && (!left_index_ || !right_index_)) cut_->require_standing(options_.control);
     outcome.status = verdict.status;
     outcome.reason = verdict.reason;
     const bool grouped = invariant_.left.query.plan().grouped() || invariant_.right.query.plan().grouped();

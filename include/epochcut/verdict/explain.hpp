@@ -25,8 +25,8 @@ inline std::string printable(std::string_view text) {
   return out;
 }
 
-/// A value for people. Of a long one the beginning, its size and its hash, so that two which differ later still look different.
-inline std::string shown(const Value& value) {
+/// A value as text. Of a long one the beginning, its size and its hash, so that two which differ later still look different.
+inline std::string shortened(const Value& value) {
   std::string text = to_string(value);
   if (text.size() <= value_bytes_shown_max) return text;
   std::size_t end = value_bytes_shown_max;
@@ -34,6 +34,14 @@ inline std::string shown(const Value& value) {
   RowHash hash;
   hash.absorb(value);
   return text.substr(0, end) + "... (" + std::to_string(text.size()) + " bytes, digest " + to_string(hash.digest()) + ")";
+}
+
+/// A value for people: in quotes where a text would look like something else.
+inline std::string shown(const Value& value) {
+  const std::string text = shortened(value);
+  const bool quoted =
+      value.type == Type::text && !value.null && (text.empty() || text == "NULL" || text.front() == ' ' || text.back() == ' ' || text.front() == '"');
+  return quoted ? '"' + text + '"' : text;
 }
 
 inline std::string cells_text(const std::vector<Cell>& cells) {

@@ -63,7 +63,7 @@ inline std::string member(std::string_view name, const std::string& raw) { retur
 
 inline std::string cells(const std::vector<Cell>& cells) {
   std::string out = "{";
-  for (const Cell& c : cells) out += (out.size() > 1 ? "," : "") + member(c.name, c.value.value().null ? "null" : escaped(shown(c.value.value())));
+  for (const Cell& c : cells) out += (out.size() > 1 ? "," : "") + member(c.name, c.value.value().null ? "null" : escaped(shortened(c.value.value())));
   return out + "}";
 }
 

@@ -1,0 +1,25 @@
+# Reads a text file as a CMake list of lines: ; [ ] and \ would break the list, so each stands there as a control character.
+# raw(text out) gives the characters back.
+string(ASCII 1 lines_semicolon)
+string(ASCII 2 lines_open)
+string(ASCII 3 lines_close)
+string(ASCII 4 lines_backslash)
+
+function(read_lines file out)
+  file(READ "${file}" text)
+  string(REPLACE "\\" "${lines_backslash}" text "${text}")
+  string(REPLACE ";" "${lines_semicolon}" text "${text}")
+  string(REPLACE "[" "${lines_open}" text "${text}")
+  string(REPLACE "]" "${lines_close}" text "${text}")
+  string(REGEX REPLACE "\n$" "" text "${text}")
+  string(REPLACE "\n" ";" text "${text}")
+  set(${out} "${text}" PARENT_SCOPE)
+endfunction()
+
+function(raw text out)
+  string(REPLACE "${lines_semicolon}" ";" text "${text}")
+  string(REPLACE "${lines_open}" "[" text "${text}")
+  string(REPLACE "${lines_close}" "]" text "${text}")
+  string(REPLACE "${lines_backslash}" "\\" text "${text}")
+  set(${out} "${text}" PARENT_SCOPE)
+endfunction()

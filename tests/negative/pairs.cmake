@@ -1,0 +1,55 @@
+# Programs that must not compile, each with a twin that must: without the twin, a typing error would pass for a refusal.
+# A pair is one file. With -DWRONG the compiler must refuse it with the words after `// expect:`, a regular expression.
+#
+#   cmake -DCOMPILER=g++ -DINCLUDE=include -DPAIRS=tests/negative -DWORK=folder [-DCOMMON=header;…] -P tests/negative/pairs.cmake
+#
+# COMMON  headers that are compiled once for all pairs: they take nearly all of a pair's time
+cmake_minimum_required(VERSION 3.25)
+
+set(ENV{LC_ALL} C)  # one language, and quotes of one byte
+set(flags -std=c++20 -Wall -Wextra -Werror "-I${INCLUDE}")
+file(REMOVE_RECURSE "${WORK}")
+file(MAKE_DIRECTORY "${WORK}")
+if(COMMON)
+  list(TRANSFORM COMMON REPLACE "(.+)" "#include <\\1>\n" OUTPUT_VARIABLE includes)
+  list(JOIN includes "" text)
+  file(WRITE "${WORK}/common.hpp" "${text}")
+  # The one name that both find: g++ looks for .gch, clang for .pch and .gch.
+  execute_process(COMMAND "${COMPILER}" ${flags} -x c++-header "${WORK}/common.hpp" -o "${WORK}/common.hpp.gch" COMMAND_ERROR_IS_FATAL ANY)
+  list(APPEND flags -include "${WORK}/common.hpp")
+endif()
+
+file(GLOB pairs "${PAIRS}/*.cpp")
+set(wrong 0)
+set(count 0)
+macro(say)
+  math(EXPR wrong "${wrong} + 1")
+  message(NOTICE "${name}: " ${ARGN})
+endmacro()
+foreach(pair IN LISTS pairs)
+  get_filename_component(name "${pair}" NAME_WE)
+  math(EXPR count "${count} + 1")
+  file(STRINGS "${pair}" expected REGEX "^// expect: ")
+  string(REGEX REPLACE "^// expect: " "" expected "${expected}")
+  if(expected STREQUAL "")
+    say("no line says `// expect: `, so any error would do.")
+    continue()
+  endif()
+  execute_process(COMMAND "${COMPILER}" ${flags} -fsyntax-only "${pair}" RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)
+  if(NOT result EQUAL 0)
+    say("the twin must compile, and doesn't:\n${output}")
+  endif()
+  execute_process(COMMAND "${COMPILER}" ${flags} -DWRONG -fsyntax-only "${pair}" RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)
+  if(result EQUAL 0)
+    say("compiles, and must not.")
+  elseif(NOT output MATCHES "${expected}")
+    say("is refused, but not with the words `${expected}`:\n${output}")
+  endif()
+endforeach()
+if(count EQUAL 0)
+  message(FATAL_ERROR "${PAIRS} holds no pair, so nothing was tried.")
+endif()
+if(wrong)
+  message(FATAL_ERROR "${wrong} things wrong in ${count} pairs.")
+endif()
+message(STATUS "${count} pairs, as expected.")
