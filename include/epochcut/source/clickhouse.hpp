@@ -144,12 +144,12 @@ class HttpAnswer {
     session_->transport().keep(std::exchange(exchange_, nullptr));
   }
 
-  /// Whoever stops reading tells the server; a statement whose connection has ended already needs no telling.
+  /// Whoever stops reading tells the server, also over a new connection: 18.16 does not notice that one has ended.
   void abandon() noexcept {
     if (!exchange_) return;
-    const bool running = exchange_->running();
+    const bool left_alone = exchange_->running() || exchange_->broken();
     exchange_.reset();
-    if (running) session_->stop(query_id_);
+    if (left_alone) session_->stop(query_id_);
   }
 
   const std::string& where() const { return session_->where(); }

@@ -160,7 +160,7 @@ class Exchange {
     body_.clear();
     status_ = 0;
     server_.clear();
-    body_given_ = framed_ = paused_ = done_ = false;
+    body_given_ = framed_ = paused_ = done_ = broken_ = false;
     error_[0] = '\0';
     std::string url = endpoint_.base;
     char separator = '?';
@@ -181,7 +181,11 @@ class Exchange {
   std::string_view read(const Control& control) {
     if (body_given_) body_.clear();
     while (!done_ && (body_.empty() || status_ != 200)) wait(control);
-    if (status_ != 200) throw status_failure();
+    if (status_ != 200) {
+      Failure failure = status_failure();
+      broken_ = failure.engine_code == "216";  // libcurl lost a kept-alive connection and asked again, while the first statement is still at work
+      throw failure;
+    }
     if (!framed_)  // before a byte of it is decoded
       throw failure(Reason::incomplete, "the answer has neither a length nor chunks, so nobody can tell whether it is whole; ask without the proxy between")
           .poison();
@@ -194,7 +198,8 @@ class Exchange {
   const std::string& where() const { return endpoint_.where; }
   const std::string& sql() const { return request_.sql; }
   bool running() const { return running_; }
-  bool reusable() const { return !running_ && status_ == 200; }
+  bool reusable() const { return !running_ && !broken_ && status_ == 200; }
+  bool broken() const { return broken_; }  ///< its connection ended before its answer: the server may still be at work
 
  private:
   template <class T>
@@ -244,7 +249,8 @@ class Exchange {
     curl_multi_remove_handle(multi_, easy_);
     running_ = false;
     done_ = true;
-    if (code != CURLE_OK) throw curl_failure(code);
+    broken_ = code != CURLE_OK;
+    if (broken_) throw curl_failure(code);
   }
 
   Failure failure(Reason reason, const std::string& why) const {
@@ -330,7 +336,7 @@ class Exchange {
   Request request_;
   std::string body_, server_;
   long status_ = 0;
-  bool body_given_ = false, framed_ = false, paused_ = false, done_ = false, running_ = false;
+  bool body_given_ = false, framed_ = false, paused_ = false, done_ = false, running_ = false, broken_ = false;
   char error_[CURL_ERROR_SIZE] = {};
 };
 

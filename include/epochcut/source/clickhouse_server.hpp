@@ -94,6 +94,7 @@ inline CodeMeaning meaning_of(int code) {
     case 291:
     case 497:
     case 516: return {Reason::authentication, false, "check the user, its password, and what it may read"};
+    case 216: return {Reason::connection, true, "the connection was cut and made anew while the server was at work; ask again"};
     case 202: return {Reason::connection, true, "the server runs as many queries as it may; ask again"};
     case 210:
     case 279: return {Reason::connection, true, "the server could not reach another one"};
