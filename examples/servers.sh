@@ -2,12 +2,14 @@
 # Throwaway PostgreSQL and ClickHouse servers inside one folder, on loopback, for the demo and the live tests.
 #
 #   servers.sh start DIR                start both (or what of them is down) and print the settings below
-#   servers.sh stop DIR                 stop both; harmless when nothing runs
-#   servers.sh restart-postgres DIR     same data, same port; sessions are cut off
-#   servers.sh restart-clickhouse DIR   same data, same ports; also brings it back after kill-clickhouse
-#   servers.sh kill-clickhouse DIR      SIGKILL: a crash, not a shutdown
+#   servers.sh stop DIR                 stop all; harmless when nothing runs
+#   servers.sh start-second-clickhouse DIR       one more ClickHouse, with a name and data of its own: EPOCHCUT_CLICKHOUSE_2
+#   servers.sh restart-postgres DIR              same data, same port; sessions are cut off
+#   servers.sh restart-clickhouse DIR [second]   same data, same ports; also brings it back after kill-clickhouse
+#   servers.sh kill-clickhouse DIR [second]      SIGKILL: a crash, not a shutdown
 #   servers.sh env DIR                  print the settings again:  eval "$(sh servers.sh env DIR)"
 #
+# EPOCHCUT_TLS=1 makes `start` sign certificates of its own (DIR/tls) and speak TLS as well, ClickHouse on a port of its own.
 # EPOCHCUT_FAST_SERVERS=0 makes PostgreSQL sync its disk; EPOCHCUT_SERVERS_TIMEOUT_S bounds each wait (60).
 # EPOCHCUT_POSTGRES_BIN and EPOCHCUT_CLICKHOUSE_SERVER name other binaries than the ones found.
 # Exit codes: 0 done, 1 a server failed, 2 bad usage, 3 something is not installed.
@@ -47,6 +49,8 @@ usage() {
 
 find_binaries() {
   pg_bin=${EPOCHCUT_POSTGRES_BIN:-}
+  # Only the version that made the data can run on it.
+  [ ! -s "$pg_dir/bin" ] || pg_bin=$(cat "$pg_dir/bin")
   if [ -z "$pg_bin" ]; then
     # 15 is what the figures in the documents were measured on; else the last one found.
     for pg_candidate in /usr/lib/postgresql/*/bin /usr/lib/postgresql/15/bin; do
@@ -54,6 +58,9 @@ find_binaries() {
     done
   fi
   [ -x "$pg_bin/initdb" ] || fail 3 "PostgreSQL's server is not installed; run examples/setup.sh or set EPOCHCUT_POSTGRES_BIN."
+  # A server may come without its client; any client will do.
+  pg_psql=$pg_bin/psql
+  [ -x "$pg_psql" ] || pg_psql=$(command -v psql) || fail 3 "psql is not installed; run examples/setup.sh."
   ch_server=${EPOCHCUT_CLICKHOUSE_SERVER:-$(command -v clickhouse-server)}
   [ -x "$ch_server" ] || fail 3 "ClickHouse's server is not installed; run examples/setup.sh or set EPOCHCUT_CLICKHOUSE_SERVER."
   for tool in curl perl; do
@@ -90,15 +97,29 @@ enter_dir() { # DIR, which exists
     *[!A-Za-z0-9_./+@=,:\ -]*) fail 2 "the folder's name has a character that the servers' configuration can't carry: $dir" ;;
   esac
   pg_dir=$dir/postgres pg_data=$dir/postgres/data pg_log=$dir/postgres/server.log
-  ch_dir=$dir/clickhouse ch_config=$dir/clickhouse/config.xml ch_log=$dir/clickhouse/server.log ch_pid_file=$dir/clickhouse/pid
+  tls_dir=$dir/tls
+  use_clickhouse first
+}
+
+# All that follows about ClickHouse is about this one.
+use_clickhouse() { # first|second
+  case $1 in
+    first) ch_dir=$dir/clickhouse ports_file=$dir/ports ;;
+    *) ch_dir=$dir/clickhouse-$1 ports_file=$dir/ports-$1 ;;
+  esac
+  ch_config=$ch_dir/config.xml ch_log=$ch_dir/server.log ch_pid_file=$ch_dir/pid
+  # shellcheck disable=SC1090 # written by choose_ports
+  [ ! -s "$ports_file" ] || . "$ports_file"
 }
 
 make_dirs() {
   mkdir -p "$pg_dir" "$ch_dir" || fail 1 "can't write into $dir."
+  [ "${EPOCHCUT_TLS:-0}" != 1 ] || make_certificates
   [ -n "$account" ] || return 0
   # mktemp -d shuts everyone else out; the account only has to pass through.
   chmod a+x "$dir"
   chown "$account" "$pg_dir" "$ch_dir"
+  [ ! -d "$tls_dir" ] || chown "$account" "$tls_dir/server.key"
   $as_account test -w "$pg_dir" || fail 2 "the user $account can't reach $dir; choose a folder that others may enter, as under /tmp."
 }
 
@@ -124,18 +145,24 @@ free_ports() { # COUNT
 }
 
 choose_ports() {
-  chosen=$(free_ports 4) || fail 1 "found no free ports on 127.0.0.1."
-  # shellcheck disable=SC2086 # four words
+  chosen=$(free_ports 5) || fail 1 "found no free ports on 127.0.0.1."
+  # shellcheck disable=SC2086 # five words
   set -- $chosen
-  pg_port=$1 ch_http=$2 ch_tcp=$3 ch_inter=$4
-  printf 'pg_port=%s ch_http=%s ch_tcp=%s ch_inter=%s\n' "$@" >"$dir/ports"
+  ch_http=$1 ch_tcp=$2 ch_inter=$3 ch_https=$4
+  printf 'ch_http=%s ch_tcp=%s ch_inter=%s ch_https=%s\n' "$1" "$2" "$3" "$4" >"$ports_file"
+  [ "$ch_dir" = "$dir/clickhouse" ] || return 0
+  pg_port=$5
+  printf 'pg_port=%s\n' "$5" >>"$ports_file"
 }
 
 # --- processes -------------------------------------------------------------------------------------------------------
 
-# A pid alone may be another process by now, or a zombie, which has no command line left: so the command line decides.
+# A pid alone may be another process by now, so the command line decides; but that is empty for a moment on the way into a
+# program, and again on the way out, while ports and locks are still held.
 runs() { # PID WORD
-  [ -n "$1" ] && tr '\0' '\n' 2>/dev/null <"/proc/$1/cmdline" | grep -qxF -e "$2"
+  [ -n "$1" ] && [ -d "/proc/$1" ] && ! grep -q '^State:[[:space:]]*[ZX]' "/proc/$1/status" || return 1
+  runs_line=$(tr '\0' '\n' <"/proc/$1/cmdline")
+  [ -z "$runs_line" ] || printf '%s\n' "$runs_line" | grep -qxF -e "$2"
 } 2>/dev/null
 pg_pid() { sed -n 1p "$pg_data/postmaster.pid" 2>/dev/null; }
 ch_pid() { cat "$ch_pid_file" 2>/dev/null; }
@@ -149,6 +176,24 @@ wait_until_gone() { # SECONDS CHECK
     gone_tenths=$((gone_tenths - 1))
     sleep 0.1
   done
+}
+
+# --- TLS -------------------------------------------------------------------------------------------------------------
+
+# An authority that nobody else knows, and a certificate by it for this machine. Its presence in the folder turns TLS on.
+make_certificates() {
+  [ ! -s "$tls_dir/server.crt" ] || return 0
+  command -v openssl >/dev/null || fail 3 "openssl is not installed; run examples/setup.sh."
+  mkdir -p "$tls_dir" && printf 'subjectAltName = IP:127.0.0.1, DNS:localhost\n' >"$tls_dir/names" &&
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 -subj '/CN=epochcut authority' \
+      -keyout "$tls_dir/ca.key" -out "$tls_dir/ca.crt" 2>"$tls_dir/openssl.log" &&
+    openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj '/CN=localhost' \
+      -keyout "$tls_dir/server.key" -out "$tls_dir/server.csr" 2>>"$tls_dir/openssl.log" &&
+    openssl x509 -req -in "$tls_dir/server.csr" -CA "$tls_dir/ca.crt" -CAkey "$tls_dir/ca.key" -CAcreateserial -days 30 \
+      -extfile "$tls_dir/names" -out "$tls_dir/server.crt" 2>>"$tls_dir/openssl.log" &&
+    chmod 600 "$tls_dir/ca.key" "$tls_dir/server.key" && return 0
+  show_log "$tls_dir/openssl.log"
+  fail 1 "the certificates could not be made."
 }
 
 # --- PostgreSQL ------------------------------------------------------------------------------------------------------
@@ -175,6 +220,11 @@ log_timezone = 'UTC'
 lc_messages = 'C'
 log_line_prefix = '%m [%p] %q%u '
 END
+  [ ! -d "$tls_dir" ] || cat >>"$pg_data/postgresql.conf" <<END
+ssl = on
+ssl_cert_file = '$tls_dir/server.crt'
+ssl_key_file = '$tls_dir/server.key'
+END
   # recon has to show its password, as it would in production; so has every role that a test makes.
   cat >"$pg_data/pg_hba.conf" <<END
 local all         epochcut              trust
@@ -189,7 +239,7 @@ pg_init() {
   if [ ! -s "$pg_data/PG_VERSION" ]; then
     rm -rf "$pg_data"
     $as_account perl -e "$bare" "$pg_dir" "$pg_bin/initdb" -D "$pg_data" -U epochcut -A trust -E UTF8 --locale=C.UTF-8 -N \
-      </dev/null >"$pg_dir/initdb.log" 2>&1 && return 0
+      </dev/null >"$pg_dir/initdb.log" 2>&1 && printf '%s\n' "$pg_bin" >"$pg_dir/bin" && return 0
     say "initdb failed."
     show_log "$pg_dir/initdb.log"
     return 1
@@ -205,18 +255,17 @@ pg_start() {
 }
 
 pg_sql() { # DATABASE, SQL on standard input
-  "$pg_bin/psql" -X -q -v ON_ERROR_STOP=1 -d "host=127.0.0.1 port=$pg_port user=epochcut dbname=$1 connect_timeout=10" >/dev/null
+  "$pg_psql" -X -q -v ON_ERROR_STOP=1 -d "host=127.0.0.1 port=$pg_port user=epochcut dbname=$1 connect_timeout=10" >/dev/null
 }
 
 # The database sorts text by a language, not by bytes, as a real one does: a reader that forgets COLLATE "C" then fails
-# here and not at its user's. recon may read everything and write nothing, not even a temporary table.
+# here and not at its user's. What recon may read it is granted when the tables are made; it can't even make a temporary one.
 pg_populate() {
   [ ! -e "$pg_dir/populated" ] || return 0
   pg_sql postgres <<END &&
 CREATE DATABASE exchange TEMPLATE template0 ENCODING 'UTF8' LOCALE_PROVIDER icu ICU_LOCALE 'en-US' LC_COLLATE 'C.UTF-8' LC_CTYPE 'C.UTF-8';
 REVOKE TEMPORARY ON DATABASE exchange FROM PUBLIC;
 CREATE ROLE recon LOGIN PASSWORD '$recon_password';
-GRANT pg_read_all_data TO recon;
 END
     : >"$pg_dir/populated"
 }
@@ -233,6 +282,14 @@ pg_stop() {
 # --- ClickHouse ------------------------------------------------------------------------------------------------------
 
 ch_configure() {
+  ch_tls=
+  [ ! -d "$tls_dir" ] || ch_tls="<https_port>$ch_https</https_port>
+  <openSSL><server>
+    <certificateFile>$tls_dir/server.crt</certificateFile>
+    <privateKeyFile>$tls_dir/server.key</privateKeyFile>
+    <verificationMode>none</verificationMode>
+    <disableProtocols>sslv2,sslv3,tlsv1,tlsv1_1</disableProtocols>
+  </server></openSSL>"
   # <interserver_http_host> and <listen_host> as numbers: otherwise the server asks DNS for its own name.
   # The caches are the smallest that still work; the stock ones reserve up to 13 GB between them.
   # <query_log> stays silent until a query sets log_queries = 1.
@@ -249,6 +306,7 @@ ch_configure() {
   <display_name>$ch_name</display_name>
   <listen_host>127.0.0.1</listen_host>
   <http_port>$ch_http</http_port>
+  $ch_tls
   <tcp_port>$ch_tcp</tcp_port>
   <interserver_http_port>$ch_inter</interserver_http_port>
   <interserver_http_host>127.0.0.1</interserver_http_host>
@@ -274,7 +332,6 @@ ch_configure() {
   </query_log>
 </yandex>
 END
-  # readonly = 2 and not 1: a reader has to be able to pin its settings in each request.
   cat >"$ch_dir/users.xml" <<END
 <?xml version="1.0"?>
 <yandex>
@@ -283,10 +340,6 @@ END
       <max_memory_usage>4000000000</max_memory_usage>
       <background_pool_size>4</background_pool_size>
     </default>
-    <recon>
-      <max_memory_usage>4000000000</max_memory_usage>
-      <readonly>2</readonly>
-    </recon>
   </profiles>
   <users>
     <default>
@@ -295,16 +348,12 @@ END
       <profile>default</profile>
       <quota>default</quota>
     </default>
-    <recon>
-      <password_sha256_hex>$(printf %s "$recon_password" | sha256sum | cut -d ' ' -f 1)</password_sha256_hex>
-      <networks><ip>127.0.0.1</ip></networks>
-      <profile>recon</profile>
-      <quota>default</quota>
-    </recon>
   </users>
   <quotas><default/></quotas>
 </yandex>
 END
+  mkdir -p "$ch_dir/users.d"
+  sed "s/SHA256/$(printf %s "$recon_password" | sha256sum | cut -d ' ' -f 1)/" "$(dirname "$0")/recon.xml" >"$ch_dir/users.d/recon.xml"
 }
 
 ch_launch() {
@@ -329,8 +378,8 @@ ch_wait() {
   ch_began=$(date +%s)
   while ! ch_answers; do
     ch_waited=$(($(date +%s) - ch_began))
-    # No pid yet means that it is only just being started.
-    if ! ch_runs && { [ -s "$ch_pid_file" ] || [ "$ch_waited" -ge 5 ]; }; then
+    # No pid yet means that it is only just being started; looked at first, since it may be written at any moment.
+    if { [ -s "$ch_pid_file" ] || [ "$ch_waited" -ge 5 ]; } && ! ch_runs; then
       ch_why="it ended while starting"
       return 1
     fi
@@ -370,7 +419,7 @@ write_env() {
     *) script=$PWD/$0 ;;
   esac
   script=$(cd "$(dirname "$script")" && pwd)/${0##*/}
-  cat >"$dir/env" <<END
+  cat >"$dir/env.new" <<END
 export EPOCHCUT_POSTGRES='host=127.0.0.1 port=$pg_port user=epochcut dbname=exchange'
 export EPOCHCUT_POSTGRES_RECON='host=127.0.0.1 port=$pg_port user=recon password=$recon_password dbname=exchange'
 export EPOCHCUT_CLICKHOUSE='http://127.0.0.1:$ch_http/'
@@ -379,15 +428,41 @@ export EPOCHCUT_CLICKHOUSE_TCP_PORT='$ch_tcp'
 export EPOCHCUT_SERVERS_DIR='$dir'
 export EPOCHCUT_SERVERS_SH='$(printf %s "$script" | sed "s/'/'\\\\''/g")'
 END
+  if [ -d "$tls_dir" ]; then
+    cat >>"$dir/env.new" <<END
+export EPOCHCUT_TLS_DIR='$tls_dir'
+export EPOCHCUT_POSTGRES_TLS="host=127.0.0.1 port=$pg_port user=recon password=$recon_password dbname=exchange sslmode=verify-full sslrootcert='$tls_dir/ca.crt'"
+export EPOCHCUT_CLICKHOUSE_TLS='https://recon:$recon_password@127.0.0.1:$ch_https/'
+END
+  fi
+  if [ -s "$dir/ports-second" ]; then
+    use_clickhouse second
+    cat >>"$dir/env.new" <<END
+export EPOCHCUT_CLICKHOUSE_2='http://127.0.0.1:$ch_http/'
+export EPOCHCUT_CLICKHOUSE_2_RECON='http://recon:$recon_password@127.0.0.1:$ch_http/'
+END
+    use_clickhouse first
+  fi
+  mv "$dir/env.new" "$dir/env"
 }
 
 give_up() { # SENTENCE LOG...
   say "$1"
   shift
   show_log "$@"
-  pg_stop
-  ch_stop
+  stop_all
   exit 1
+}
+
+stop_all() { # names in `left` what could not be stopped
+  left=
+  pg_stop || left=PostgreSQL
+  for one in first second; do
+    use_clickhouse "$one"
+    ch_stop || left="$left${left:+ and }ClickHouse ($one)"
+  done
+  use_clickhouse first
+  [ -z "$left" ]
 }
 
 start_both() { # one attempt; 0 done, 1 a port was taken by someone in between
@@ -413,17 +488,12 @@ start_both() { # one attempt; 0 done, 1 a port was taken by someone in between
 
 start() {
   make_dirs
-  trap 'pg_stop; ch_stop; exit 130' INT
-  trap 'pg_stop; ch_stop; exit 143' HUP TERM
+  trap 'stop_all; exit 130' INT
+  trap 'stop_all; exit 143' HUP TERM
   attempts=5
   while :; do
     # Ports once handed out stay: someone may hold the settings.
-    if [ -s "$dir/env" ]; then
-      # shellcheck disable=SC1091 # written above
-      . "$dir/ports"
-    else
-      choose_ports
-    fi
+    [ -s "$dir/env" ] || choose_ports
     start_both && break
     attempts=$((attempts - 1))
     [ "$attempts" -gt 0 ] || give_up "some other program keeps taking the ports." "$pg_log" "$ch_dir/error.log"
@@ -432,7 +502,24 @@ start() {
     sleep 0.5
   done
   write_env
+  # What was there before `stop` is there again.
+  [ ! -s "$dir/ports-second" ] || start_second_clickhouse
   cat "$dir/env"
+}
+
+start_second_clickhouse() {
+  use_clickhouse second
+  ch_name=epochcut-$ch_http-$ch_tcp
+  ch_runs && ch_answers && return 0
+  mkdir -p "$ch_dir" || fail 1 "can't write into $dir."
+  [ -z "$account" ] || chown "$account" "$ch_dir"
+  trap 'ch_stop; exit 130' INT
+  trap 'ch_stop; exit 143' HUP TERM
+  # As above: once a client may know a port, it stays.
+  grep -qs EPOCHCUT_CLICKHOUSE_2= "$dir/env" || choose_ports
+  restart_clickhouse
+  use_clickhouse first
+  write_env
 }
 
 restart_postgres() {
@@ -463,13 +550,16 @@ case ${1:-} in
     usage
     exit 0
     ;;
-  start | stop | restart-postgres | restart-clickhouse | kill-clickhouse | env) ;;
+  start | stop | start-second-clickhouse | restart-postgres | restart-clickhouse | kill-clickhouse | env) ;;
   *)
     usage >&2
     exit 2
     ;;
 esac
-[ $# -eq 2 ] || fail 2 "'$1' takes one folder."
+case $#:$1:${3:-first} in
+  2:* | 3:restart-clickhouse:first | 3:kill-clickhouse:first | 3:restart-clickhouse:second | 3:kill-clickhouse:second) ;;
+  *) fail 2 "'$1' takes one folder${3:+ and no \"$3\"}." ;;
+esac
 
 if [ "$1" = start ]; then
   mkdir -p "$2" || fail 2 "can't make the folder $2."
@@ -482,8 +572,8 @@ case $1 in
   start | stop) ;;
   *)
     [ -s "$dir/env" ] || fail 2 "there are no servers in $dir; start them first."
-    # shellcheck disable=SC1091
-    . "$dir/ports"
+    [ "${3:-first}" = first ] || [ -s "$dir/ports-$3" ] || fail 2 "there is no second ClickHouse in $dir; start it first."
+    use_clickhouse "${3:-first}"
     ;;
 esac
 if [ "$1" = env ]; then
@@ -495,9 +585,15 @@ find_binaries
 case $1 in
   start) start ;;
   stop)
-    pg_stop || left=PostgreSQL
-    ch_stop || left=ClickHouse
-    [ -z "${left:-}" ] || fail 1 "$left in $dir could not be stopped."
+    # A test may keep servers of its own in a folder within.
+    for inner in "$dir"/*/env; do
+      [ ! -s "$inner" ] || sh "$0" stop "$(dirname "$inner")"
+    done
+    stop_all || fail 1 "$left in $dir could not be stopped."
+    ;;
+  start-second-clickhouse)
+    start_second_clickhouse
+    cat "$dir/env"
     ;;
   restart-postgres) restart_postgres ;;
   restart-clickhouse) restart_clickhouse ;;

@@ -31,7 +31,7 @@ std::size_t take_name(char* data, std::size_t, std::size_t size, void* name) {
 
 std::string without_credentials(const std::string& url) {
   const std::size_t scheme = url.find("://"), host = scheme == std::string::npos ? 0 : scheme + 3;
-  const std::size_t slash = std::min(url.find('/', host), url.size()), at = url.rfind('@', slash);
+  const std::size_t at = url.rfind('@');  // the last one: a password may hold a '/' that should have been %2F
   if (at == std::string::npos || at < host) return url;
   return url.substr(0, host) + url.substr(at + 1);
 }

@@ -1,4 +1,5 @@
 // exchange: writes a PostgreSQL and a ClickHouse the way a small exchange does, breaks them on request, and says how they stand.
+#include <algorithm>
 #include <charconv>
 #include <chrono>
 #include <cinttypes>
@@ -39,10 +40,12 @@ stores:
 run:
   --seed N               which stream                       (1)
   --tie-every N          event N + 1 shares the nanosecond of event N, and so on: use the batch size
+  --rising-ns            every other nanosecond is above all before it; else they tie and step back
   --batch N              executions a batch                 (200)
   --rate N               executions a second; 0: as many as go  (0)
   --issued               tokens commit before ClickHouse has acknowledged their rows
   --writers N            insert threads when issued         (4)
+  --queue N              inserts on their way when issued, at most  (256)
   --lag-ms N             every insert is that late          (0)
   --jitter-ms N          and up to that much more           (0)
   --generation N         refuse to run unless it is the token's
@@ -64,7 +67,8 @@ examples:
   exchange run --issued --writers 4 --jitter-ms 30 --duration 60
   exchange corrupt --fault change_amount --kind fee         (undo: the event id it names, and --delta -1)
 
-exit codes: 0 done, 1 a store failed, 2 bad usage, 3 fenced by another writer (don't restart)
+exit codes: 0 done, 1 a store failed, 2 bad usage, 3 deposed by a newer generation (don't restart),
+            4 the token moved under it: by the COMMIT of a run that was killed (restart), or by a second writer
 )";
 
 struct Usage : std::runtime_error {
@@ -107,6 +111,9 @@ Arguments parse(int argc, char** argv) {
   std::string authority = "production", schema, database;
   const auto text = [](std::string& target) { return [&target](const std::string&, const std::string& v) { target = v; }; };
   const auto count = [](std::uint64_t& target) { return [&target](const std::string& o, const std::string& v) { target = number_of<std::uint64_t>(o, v); }; };
+  const auto queue = [&e](const std::string& o, const std::string& v) {
+    e.inserts.queue_max = std::max(number_of<std::uint64_t>(o, v, 1e6), std::uint64_t{1});
+  };
   const auto small = [](int& target) { return [&target](const std::string& o, const std::string& v) { target = number_of<int>(o, v, 1e6); }; };
   const auto real = [](double& target) { return [&target](const std::string& o, const std::string& v) { target = number_of<double>(o, v, 1e9); }; };
   const std::map<std::string, std::function<void(const std::string&, const std::string&)>> options{
@@ -121,6 +128,7 @@ Arguments parse(int argc, char** argv) {
       {"--batch", count(e.batch)},
       {"--rate", real(e.rate)},
       {"--writers", small(e.inserts.writers)},
+      {"--queue", queue},
       {"--lag-ms", small(e.inserts.lag_ms)},
       {"--jitter-ms", small(e.inserts.jitter_ms_max)},
       {"--generation", count(e.generation)},
@@ -141,8 +149,12 @@ Arguments parse(int argc, char** argv) {
       e.write_path = WritePath::issued;
       continue;
     }
+    if (option == "--rising-ns") {
+      e.stream.rising_ns = true;
+      continue;
+    }
     const auto found = options.find(option);
-    if (found == options.end()) throw Usage("there is no option " + option);
+    if (found == options.end()) throw Usage("there is no option " + option.substr(0, option.find('=')));
     if (++i == argc) throw Usage(option + " takes a value");
     found->second(option, argv[i]);
   }
@@ -228,7 +240,7 @@ int main(int argc, char** argv) try {
   return 2;
 } catch (const exchange::Fenced& fenced) {
   std::fprintf(stderr, "exchange: %s\n", fenced.what());
-  return 3;
+  return fenced.deposed ? 3 : 4;
 } catch (const std::exception& failure) {
   std::fprintf(stderr, "exchange: %s\n", failure.what());
   return 1;

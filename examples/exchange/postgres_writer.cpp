@@ -32,7 +32,9 @@ long PostgresResult::affected() const { return std::strtol(PQcmdTuples(result_),
 
 PostgresWriter::PostgresWriter(const std::string& conninfo) : connection_(PQconnectdb(conninfo.c_str())) {
   if (PQstatus(connection_) == CONNECTION_OK) return;
-  Failure failure(Reason::connection, "can't connect to PostgreSQL: " + first_line(PQerrorMessage(connection_)));
+  // Of a string that it can't use, libpq quotes the part it stumbled over, which may be half of a password.
+  const std::string why = first_line(PQerrorMessage(connection_));
+  Failure failure(Reason::connection, "can't connect to PostgreSQL: " + (why.starts_with("connection to server") ? why : "look at its connection string"));
   PQfinish(connection_);
   throw std::move(failure).poison();
 }

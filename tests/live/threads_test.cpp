@@ -9,6 +9,8 @@
 #include <thread>
 #include <vector>
 
+#include <epochcut/source/memory.hpp>
+
 #include "live/world.hpp"
 
 using namespace live;
@@ -163,7 +165,9 @@ TEST_CASE("one Memory is anchor and follower of many threads while it is written
   columns.add("currency", Role::value, Type::text);
   columns.add("amount", Role::value, Type::decimal, 2);
   analytics.create("transactions", columns);
-  const auto write = [&, ids = Digest{}, total = std::int64_t{0}](std::uint64_t sequence) mutable {
+  Digest ids;
+  std::int64_t total = 0;
+  const auto write = [&](std::uint64_t sequence) {
     Relation rows = columns.empty_copy(), balances;
     rows.fields[0].column.append(Value(sequence << 8));
     rows.fields[1].column.append(Value("EUR"));
@@ -177,8 +181,9 @@ TEST_CASE("one Memory is anchor and follower of many threads while it is written
   };
   write(1);
   std::atomic<bool> done{false};
+  std::atomic<int> checks{0};
   std::thread writer([&] {
-    for (std::uint64_t s = 2; s < 300; ++s) write(s);
+    for (std::uint64_t s = 2; s < 3'000 && checks < 20 * threads_max; ++s) write(s);
     done = true;
   });
   for (const std::string& said : together([&](int) {
@@ -188,9 +193,11 @@ TEST_CASE("one Memory is anchor and follower of many threads while it is written
            if (o.status != Status::pass) return to_text(o);
            if (o.epoch->sequence < last) return std::string("the epoch fell");
            last = o.epoch->sequence;
+           ++checks;
          } while (!done);
          return std::string("passed");
        }))
     CHECK(said == "passed");
   writer.join();
+  CHECK(checks >= threads_max);
 }
