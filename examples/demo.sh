@@ -38,7 +38,7 @@ done
 
 # shellcheck source=examples/setup.sh disable=SC1091
 . "$repository/examples/setup.sh"
-if [ "$embedded" = yes ]; then wanted=embedded; else wanted=all; fi
+if [ "$embedded" = yes ]; then wanted=embedded; else wanted=demo; fi
 epochcut_install "$wanted" || exit 3
 
 printf 'building ...\n'

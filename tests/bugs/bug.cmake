@@ -1,5 +1,5 @@
 # Breaks a copy of the library on purpose, and asks whether a test sees it.
-#   cmake -DPATCHES=a.patch;b.patch -DINCLUDE=include -DTESTS=tests -DWORK=folder -DCOMPILER=c++ [-DLAUNCHER=ccache] -DSEEDS=2000
+#   cmake -DPATCHES=a.patch;b.patch -DINCLUDE=include -DTESTS=tests -DWORK=folder -DCOMPILER=c++ [-DLAUNCHER=ccache] -DSEEDS=10000
 #         [-DPROGRAM=simulation/main.cpp] [-DARGUMENTS=...] [-DLINK=...] [-DDRAW=n] -P bug.cmake
 # No patch: the copy is whole, and the program must find nothing. DRAW: only that many of them, another few with every change of the library.
 # Exit status 77 of the program is passed on as "SKIPPED", which CTest knows.

@@ -7,6 +7,7 @@ set -eu
   sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2
   exit 2
 }
+inputs_max=50 # per harness
 here=$(cd "$(dirname "$0")" && pwd)
 cmake -S "$here/../.." -B "$1" -DCMAKE_CXX_COMPILER="${CXX:-clang++-19}" -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS_RELEASE= -DEPOCHCUT_FUZZ=ON -DEPOCHCUT_FUZZ_SECONDS="$2"
 cmake --build "$1" --target fuzz_harnesses fuzz_seeds
@@ -19,7 +20,10 @@ for folder in "$build"/seeds/*; do
     "$build/found/$name" "$folder" "$here/corpus/$name"
   rm -rf "$build/least"
   mkdir "$build/least"
-  "$build/fuzz_$name" -set_cover_merge=1 -max_len=1024 "$build/least" "$folder" "$here/corpus/$name" "$build/found/$name"
+  # Whether a branch was taken, not how often: replay.cpp plays each input's neighbours.
+  "$build/fuzz_$name" -set_cover_merge=1 -use_counters=0 -max_len=1024 "$build/least" "$folder" "$here/corpus/$name" "$build/found/$name"
+  find "$build/least" -type f | sort | tail -n +$((inputs_max + 1)) | xargs -r rm
+  find "$folder" -name 'kept*' -exec cp {} "$build/least/" \;
   rm -rf "$here/corpus/$name"
   mv "$build/least" "$here/corpus/$name"
 done

@@ -23,7 +23,7 @@ template <class... Detail>
 void require(bool holds, const char* property, const Detail&... detail) {
   if (holds) return;
   std::string text;
-  const auto show = [&](const auto& part) {
+  [[maybe_unused]] const auto show = [&](const auto& part) {  // nothing may be given to show
     using std::to_string;
     if constexpr (std::is_convertible_v<decltype(part), std::string_view>)
       text += std::string_view(part);

@@ -200,10 +200,18 @@ void clickhouse_comparisons(Input& input) {
     const std::uint64_t word = input.number(8);
     cell = type.type == Type::int64 ? Value(static_cast<std::int64_t>(word)) : Value(word);
   }
-  switch (input.below(4)) {
+  switch (input.below(5)) {
     case 0: literal = Value(static_cast<std::int64_t>(input.number(8))); break;
     case 1: literal = Value(input.number(8)); break;
     case 2: literal = cell; break;
+    case 3: {  // next to the cell, often between two values of its type
+      const Decimal at = cell.as_decimal();
+      const auto finer = at.at_scale(at.scale + static_cast<int>(input.below(4)));
+      const int away = input.byte() - 128;
+      const bool fits = finer && finer->unscaled < power_of_ten(37) && finer->unscaled > -power_of_ten(37);
+      literal = fits ? Value(Decimal{finer->unscaled + away, finer->scale}) : cell;
+      break;
+    }
     default: {
       const int scale = static_cast<int>(input.below(39));
       const Uint128 high = input.number(8);

@@ -14,13 +14,13 @@
 
 namespace {
 
-constexpr int neighbours = 24;  // per file: a fuzzer keeps one input for each branch, and a wrong value takes the same branch as a right one
+constexpr int neighbours = 200;  // per file: a fuzzer keeps one input for each branch, and a wrong value takes the same branch as a right one
 
 void play(const std::string& bytes) { LLVMFuzzerTestOneInput(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()); }
 
 /// Up to three bytes become others, most often ones that mean something to somebody.
 std::string changed(std::string bytes, std::uint64_t& state) {
-  constexpr std::string_view telling{"\0\1\x7F\x80\xFF'\"`\\%@/#.,-+ 059aZ", 24};
+  constexpr std::string_view telling{"\0\1\x7F\x80\xFF'\"`\\%@/#.,-+ 059aZ", 23};
   const auto random = [&](std::size_t limit) {
     state = state * 6364136223846793005u + 1442695040888963407u;
     return static_cast<std::size_t>(state >> 33) % limit;

@@ -16,10 +16,10 @@ namespace {
 std::filesystem::path folder;
 int written = 0;
 
-/// An input: what the harness reads first, and the rest.
-void seed(const char* harness, std::initializer_list<int> head, std::string_view rest) {
+/// An input: what the harness reads first, and the rest. `kept` is one that reaches no branch of its own and matters all the same: a limit, a quote.
+void seed(const char* harness, std::initializer_list<int> head, std::string_view rest, bool kept = false) {
   std::filesystem::create_directories(folder / harness);
-  std::ofstream out(folder / harness / ("seed" + std::to_string(written++)), std::ios::binary);
+  std::ofstream out(folder / harness / ((kept ? "kept" : "seed") + std::to_string(written++)), std::ios::binary);
   for (const int byte : head) out << static_cast<char>(byte);
   out << rest;
 }
@@ -69,8 +69,8 @@ void copy() {
 void literals() {
   for (const char* text : {"", "plain", "it's", "back\\slash", "`tick`", "\"name\"", "a''b", "\\'", "\\\\'; DROP TABLE t --", "line\nend", "schema.table",
                            "\"a.b\".c", "\xC3\xA9\xFF"}) {
-    seed("literals", {0}, text);
-    seed("literals", {4}, text);
+    seed("literals", {0}, text, true);
+    seed("literals", {4}, text, true);
     seed("literals", {5}, noise(8, 7) + text);
     const std::string size(1, static_cast<char>(std::string_view(text).size()));
     for (const int statement : {3, 6})
@@ -79,6 +79,10 @@ void literals() {
     seed("literals", {6, 0, 1, 1, 't'}, size + text + size + text);
   }
   for (std::uint64_t i = 0; i < 8; ++i) seed("literals", {1}, noise(17, i)), seed("literals", {2, static_cast<int>(i)}, noise(40, i));
+  // A comparison, an integer of two bytes and a literal a little beside it.
+  for (const int comparison : {0, 2, 3, 4, 5})
+    for (const char* word : {"\5\0\0\0\0\0\0\0", "\xFB\xFF\xFF\xFF\xFF\xFF\xFF\xFF"})
+      seed("literals", {2, comparison, 0, 1}, std::string(word, 8) + "\3\1\x81", true);
 }
 
 void config() {
@@ -117,7 +121,7 @@ void values() {
       seed("values", {2}, name);
   for (const char* type :
        {"Enum8('a' = 127)", "Enum8('a' = 128)", "Enum8('a' = -128)", "Enum16('a' = 32767)", "Enum16('a' = 32768)", "Decimal(77, 1)", "Decimal(9, 10)"})
-    seed("values", {2}, type);
+    seed("values", {2}, type, true);
   for (std::uint64_t i = 0; i < 6; ++i) seed("values", {3}, noise(40, 3000 + i));
 }
 

@@ -33,8 +33,6 @@ constexpr const char* usage_text =
 
 constexpr std::uint64_t batch = 7;              ///< executions: about 20 rows
 constexpr std::uint64_t tie_every = 2 * batch;  ///< ties at the end of half of the batches
-/// Inserts on their way at once per insert thread, when issued: so many that the follower is behind by more than a check takes to begin.
-constexpr std::size_t queue_per_writer = 6;
 /// Executions a second of the writers that crash; the others go as fast as they can. After a replay every read is DISTINCT, and on a slow
 /// machine those must not slow down as fast as the tables grow.
 constexpr double crashing_rate = 300;
@@ -57,7 +55,6 @@ class PathRun {
       : path_(path), seed_(seed), duration_(duration), random_(seed), options_(engine_options(path, "horizon", seed, batch, tie_every)), referee_(stream()) {
     const bool issued = path.write_path == exchange::WritePath::issued;
     const bool parts = path.writers > 1 || path.partitions > 1;  // rows of one batch, or of two, can become visible in any order
-    options_.inserts.queue_max = queue_per_writer * static_cast<std::size_t>(path.writers);
     options_.rate = path.crashes ? crashing_rate : 0;
     row_.path = path.name, row_.label = path.label, row_.crashes = path.crashes;
     if (path.crashes) {

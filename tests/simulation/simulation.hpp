@@ -76,7 +76,7 @@ class Simulation {
     static constexpr Route routes[] = {Route::a, Route::a, Route::a, Route::b, Route::shadow, Route::proxy};
     q.right = routes[r.below(std::size(routes))];
     q.absent_is_zero = (q.shape == sums || q.shape == one_currency) && r.one_in(2);
-    if (q.shape != one_snapshot && r.one_in(6)) q.left = q.right == Route::a ? (r.one_in(2) ? Route::b : Route::shadow) : Route::a;
+    if (q.shape != one_snapshot && r.one_in(4)) q.left = q.right == Route::a ? (r.one_in(2) ? Route::b : Route::shadow) : Route::a;
     if (q.right == Route::proxy) q.left.reset();  // it could lead to the other side's server
     // The newest id is believed only of the server that acknowledges before the commit: that is what its stream declares.
     if (witness == Witness::max_version && !world_.digests) {

@@ -176,7 +176,7 @@ class World final : public Clock {
       Batch batch;
       for (std::uint64_t n = 1 + random_.below(3); n > 0; --n) batch.push_back(execute());
       publish(batch);
-      if (enabled(replayed) && random_.one_in(4)) hit(replayed, batch.front().sequence), publish(batch);
+      if (enabled(replayed) && random_.one_in(4)) hit(replayed, batch.front().sequence), publish(batch, Millis{random_.upto(4'000)});
       issued_ = std::move(batch);
       if (!acknowledged_path && random_.one_in(2)) commit(std::exchange(issued_, {}));
     }
@@ -212,7 +212,7 @@ class World final : public Clock {
   }
 
   /// Sends rows to both replicas over insert lanes, each in order of its own.
-  void publish(const Batch& batch) {
+  void publish(const Batch& batch, Millis again = Millis{0}) {
     Millis behind{0}, newest{0}, last{0};
     if (enabled(replication_stall) && random_.one_in(6)) behind = Millis{500 + random_.upto(6'000)}, hit(replication_stall, batch.front().sequence);
     bool disordered = false;
@@ -221,8 +221,8 @@ class World final : public Clock {
         for (const Fact& fact : x.facts[t]) {
           Millis& lane = lanes_[random_.below(lanes_.size())];
           lane = std::max(lane, now_) + delay();
-          put(store_a, static_cast<Table>(t), fact, lane);
-          put(store_b, static_cast<Table>(t), fact, lane + behind);
+          put(store_a, static_cast<Table>(t), fact, lane + again);
+          put(store_b, static_cast<Table>(t), fact, lane + again + behind);
           disordered |= lane < newest;
           newest = std::max(newest, lane);
         }
@@ -230,6 +230,7 @@ class World final : public Clock {
     last = newest + (acker_ == store_b ? behind : Millis{0});
     if (disordered) hit(out_of_order, batch.front().sequence);
     trace(now_.count(), "issue", batch.front().sequence, batch.size(), static_cast<std::uint64_t>(newest.count()));
+    if (again > Millis{0}) return;
     // Acknowledged is what is visible within the lag.
     ready_ = acknowledged_path ? last - (random_.one_in(2) ? lag - Millis{1} : Millis{0}) : now_ + Millis{random_.upto(100)};
   }
@@ -382,9 +383,13 @@ class World final : public Clock {
     if (acker_ == stores) return;
     for (std::size_t t = 0; t < tables; ++t) {
       std::uint64_t upto = cut_.sequence;
-      for (const Row& row : history.rows[acker_][t])
-        if (row.from >= now_ + lag && row.gone == Row::never) upto = std::min(upto, history.sequence(row.id) - 1);
-      acked_[t] = std::max(acked_[t], upto);  // of a replay nothing is unsaid
+      const auto& rows = history.rows[acker_][t];
+      const auto in_time = [&](const Row& row) { return row.gone == Row::never && row.from < now_ + lag; };
+      for (const Row& row : rows)
+        if (row.gone == Row::never && !in_time(row) &&
+            std::none_of(rows.begin(), rows.end(), [&](const Row& r) { return r.id == row.id && r.content == row.content && in_time(r); }))
+          upto = std::min(upto, history.sequence(row.id) - 1);
+      acked_[t] = std::max(acked_[t], upto);
       ledger.acknowledge("production", table_names[t], {std::min(acked_[t], cut_.sequence), store_names[acker_]});
     }
   }
