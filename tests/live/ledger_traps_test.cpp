@@ -312,7 +312,7 @@ TEST_CASE("a mark cycle is cut at its own pair: its token counts the partitions 
   Digest ids;
   const auto id = [](std::uint64_t cycle, std::uint64_t leg) { return cycle << 16 | leg; };
   const auto row = [&](std::uint64_t leg) { return std::to_string(id(7, leg)) + "\t7\t1.5\n"; };
-  for (std::uint64_t leg : {0, 1, 2}) ids += digest_of_event_id(id(7, leg));
+  for (std::uint64_t leg = 0; leg < 3; ++leg) ids += digest_of_event_id(id(7, leg));
   commit_token(world, "marks", "marks", 7, ids);
   Postgres ledger(world.dsn(), {.stream = "marks", .leg_bits = 16});
   auto analytics = world.analytics();
