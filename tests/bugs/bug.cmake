@@ -13,7 +13,7 @@ find_program(GIT_PROGRAM git)
 
 function(applied patch folder)
   if(PATCH_PROGRAM)
-    execute_process(COMMAND ${PATCH_PROGRAM} -p1 --forward --batch -d ${folder} -i ${patch} RESULT_VARIABLE code OUTPUT_VARIABLE said ERROR_VARIABLE said)
+    execute_process(COMMAND ${PATCH_PROGRAM} -p1 --forward --batch --fuzz=1 -d ${folder} -i ${patch} RESULT_VARIABLE code OUTPUT_VARIABLE said ERROR_VARIABLE said)
   elseif(GIT_PROGRAM)
     # Outside of any repository, so that it acts on the copy and on nothing else.
     execute_process(COMMAND ${CMAKE_COMMAND} -E env GIT_CEILING_DIRECTORIES=${folder}/.. ${GIT_PROGRAM} apply -p1 ${patch} WORKING_DIRECTORY ${folder}

@@ -49,7 +49,7 @@ int main(int argc, char** argv) {
       }
       std::fprintf(stderr, "%s\n", file.c_str());  // the last one printed is the one that failed
       play(bytes);
-      for (int i = 0; i < neighbours; ++i) play(changed(bytes, state));
+      for (int n = 0; n < neighbours; ++n) play(changed(bytes, state));
     }
     if (files.empty()) {
       std::printf("%s is empty\n", argv[i]);

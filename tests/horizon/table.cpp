@@ -33,10 +33,13 @@ constexpr const char* usage_text =
 
 constexpr std::uint64_t batch = 7;              ///< executions: about 20 rows
 constexpr std::uint64_t tie_every = 2 * batch;  ///< ties at the end of half of the batches
+/// Inserts on their way into several partitions: on a slow disk each takes half a second, and whoever waits for E waits for all of them.
+constexpr std::size_t partitioned_inserts_max = 2;
 /// Executions a second of the writers that crash; the others go as fast as they can. After a replay every read is DISTINCT, and on a slow
 /// machine those must not slow down as fast as the tables grow.
 constexpr double crashing_rate = 300;
 constexpr std::uint64_t phase_us_max = 20'000;   ///< some batches long, so that a check begins anywhere in one
+constexpr int quick_runs_min = 10;               ///< of each checker: enough for a test that is run every day
 constexpr int planted_checks = 3;                ///< while an amount is wrong
 constexpr int stretch_max = 6;                   ///< a path runs on until it has shown what it must, but no longer than so many times its time …
 constexpr std::chrono::seconds stretch_min{90};  ///< … or this: a slow disk makes few batches
@@ -51,10 +54,12 @@ struct Options {
 
 class PathRun {
  public:
-  PathRun(const Path& path, std::uint64_t seed, std::chrono::seconds duration)
+  PathRun(const Path& path, std::uint64_t seed, std::chrono::seconds duration, int runs_min)
       : path_(path), seed_(seed), duration_(duration), random_(seed), options_(engine_options(path, "horizon", seed, batch, tie_every)), referee_(stream()) {
     const bool issued = path.write_path == exchange::WritePath::issued;
     const bool parts = path.writers > 1 || path.partitions > 1;  // rows of one batch, or of two, can become visible in any order
+    row_.runs_min = runs_min;
+    if (path.partitions > 1) options_.inserts.queue_max = partitioned_inserts_max;
     options_.rate = path.crashes ? crashing_rate : 0;
     row_.path = path.name, row_.label = path.label, row_.crashes = path.crashes;
     if (path.crashes) {
@@ -121,7 +126,7 @@ class PathRun {
       for (std::size_t i = std::size(order) - 1; i > 0; --i) std::swap(order[i], order[random_.below(i + 1)]);
       for (const std::size_t who : order) {
         // When the time is over, only those go on that have not shown what they must.
-        if (passed > duration_ && (who == epochcut_too ? row_.runs >= Row::runs_min : row_.naive[who].seen_enough(Row::runs_min))) continue;
+        if (passed > duration_ && (who == epochcut_too ? row_.runs >= row_.runs_min : row_.naive[who].seen_enough(row_.runs_min))) continue;
         std::this_thread::sleep_for(std::chrono::microseconds(random_.below(phase_us_max)));
         if (who == epochcut_too)
           check_cut(stores);
@@ -264,7 +269,7 @@ int main(int argc, char** argv) {
   std::string json;
   for (std::size_t i = 0; i < std::size(paths); ++i) {
     if (!options.only.empty() && std::find(options.only.begin(), options.only.end(), paths[i].label) == options.only.end()) continue;
-    PathRun path(paths[i], options.seed + i, std::chrono::seconds(options.seconds));
+    PathRun path(paths[i], options.seed + i, std::chrono::seconds(options.seconds), options.quick && !full() ? quick_runs_min : Row::runs_min_default);
     const Row row = path.run();
     std::fputs(row.text().c_str(), table);
     std::fflush(table);

@@ -5,7 +5,7 @@
 #   sh tests/horizon/table.sh [--seconds N | --quick] [--only LABEL]... [--seed N] [--json FILE]
 #
 #   --seconds N   per write path, at least (20); a path runs on, up to 90 s or 6 N s, until it has shown what it must
-#   --quick       4 s per write path, 60 where EPOCHCUT_FULL=1: what the tests run
+#   --quick       4 s and 10 runs per write path, or 60 s and 30 runs where EPOCHCUT_FULL=1: what the tests run
 #   --only LABEL  this path alone, and any other so named: acked_1, acked_8, ties, issued_1_1, issued_1_8, issued_4, jitter, acked_crash,
 #                 issued_4_crash, jitter_crash
 #   --seed N      of streams, phases and moments of death; else EPOCHCUT_SEED, else the clock's

@@ -23,10 +23,11 @@ struct NaiveCount {
 };
 
 struct Row {
-  static constexpr int runs_min = 30;  ///< fewer prove little
+  static constexpr int runs_min_default = 30;  ///< fewer prove little
   static constexpr int asserted_percent_min = 95;
 
   std::string path, label;
+  int runs_min = runs_min_default;  ///< of each checker
   bool crashes = false;
   NaiveCount naive[3];  ///< max(ts), max(seq), count
   int runs = 0, pass = 0, fail = 0, error = 0, skipped = 0, asserted = 0;

@@ -45,10 +45,10 @@ TEST_CASE("a stream that wrongly declares its rows acknowledged: what heals betw
   world.issue({{1, 0, "EUR", "10"}, {3, 0, "EUR", "30"}});
   world.commit({{1, 0, "EUR", "10"}, {2, 0, "EUR", "20"}, {3, 0, "EUR", "30"}});
   CheckOptions options = believing(Witness::max_version);
-  options.horizon.max_visibility_lag = Millis{1'500};
+  options.horizon.max_visibility_lag = Millis{3'000};
   std::thread late([&] {
     exchange::ClickhouseWriter writer(std::getenv("EPOCHCUT_CLICKHOUSE"));
-    sleep_ms(500);
+    sleep_ms(4'500);  // after the lag that was declared, before the second pass
     writer.insert(world.name + ".transactions", std::to_string(Event{2}.id()) + "\tEUR\t20\t\\N\n");
   });
   const Outcome o = check_balances(ledger, analytics, options);

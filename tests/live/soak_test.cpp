@@ -73,7 +73,7 @@ class PathRun {
     exchange::Corruptor corruptor(engine_options_.clickhouse, engine_options_.layout);
     horizon::Referee referee(engine_options_.stream);
     // A lost row is told from a late one when the budget ends; on one node nothing acknowledged is late.
-    const CheckOptions options{.horizon = {.budget = Millis{2'500}, .jitter_seed = seed_, .max_visibility_lag = Millis{300}}};
+    const CheckOptions options{.horizon = {.budget = Millis{6'000}, .jitter_seed = seed_, .max_visibility_lag = Millis{300}}};
 
     std::optional<exchange::Corruption> planted;
     while (engine.sequence() == 0 && engine.running()) std::this_thread::sleep_for(std::chrono::milliseconds(10));

@@ -17,7 +17,7 @@ using namespace simulation;
 
 namespace {
 
-constexpr std::uint64_t seeds_normal = 10'000, seeds_quick = 1'000, seeds_full = 1'000'000, seeds_sanitized = 300;
+[[maybe_unused]] constexpr std::uint64_t seeds_normal = 10'000, seeds_quick = 1'000, seeds_full = 1'000'000, seeds_sanitized = 300;
 constexpr std::uint64_t seeds_for_coverage = 1'000;  // fewer need not meet every fault
 constexpr int jobs_max = 64;
 

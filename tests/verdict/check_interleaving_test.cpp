@@ -178,7 +178,7 @@ TEST_CASE("a foreign row above the newest one does not let max_version look past
   x.commit({three[1], three[2]});
   x.publish({{9, "EUR", 1}});  // of the next batch
   x.with.horizon.witness = Witness::max_version;
-  x.publish({three[1], three[2]}, Millis{1'000});  // the declaration was wrong: it heals, and is told so
+  x.publish({three[1], three[2]}, Millis{3'000});  // the declaration was wrong: it heals after the lag, and is told so
   const Outcome o = x.run_check();
   INFO(o.message);
   CHECK(o.status == Status::error);
@@ -295,4 +295,23 @@ TEST_CASE("a replay that reaches one follower between two passes does not hide w
   CHECK(o.confirmed);
   CHECK(o.status == Status::fail);
   CHECK(o.reason == Reason::missing_rows);
+}
+
+TEST_CASE("acked and max_version: what is acknowledged gets its declared lag before it is read, also if the sums are equal without it") {
+  for (const Witness witness : {Witness::acked, Witness::max_version}) {
+    Attack x;
+    x.digests = false;
+    x.token.stream.acknowledged = true;
+    x.publish({{1, "EUR", 1000}, {3, "EUR", 7}});
+    x.publish({{2, "EUR", 0}}, Millis{300});
+    x.commit({{1, "EUR", 1000}, {2, "EUR", 0}, {3, "EUR", 7}});
+    x.acknowledge(3);
+    x.with.horizon.witness = witness;
+    x.with.horizon.max_visibility_lag = Millis{500};
+    const Outcome o = x.run_check();
+    INFO(o.message);
+    CHECK(o.status == Status::pass);
+    REQUIRE(o.right.ids);
+    CHECK(o.right.ids->count == 3);
+  }
 }

@@ -261,6 +261,8 @@ class EpochCut {
       if (!may_be_there(seen, read, plan.relation, count_when_read, control)) return Reached::no;
       count_when_read = seen.count;
       read.proof.server = seen.server;
+      // What is acknowledged may stay invisible for the declared lag, and without a digest nothing but time shows that it has come.
+      if (read.witness != Witness::id_digest) control.sleep(policy.max_visibility_lag);
     }
     observe(source, plan, at, /*last=*/false, control, read);
     switch (read.completeness) {
