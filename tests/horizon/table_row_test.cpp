@@ -58,6 +58,11 @@ TEST_CASE("a row of the horizon's table holds only if everything was put to the 
   CHECK(says([](Row& r) { r.crashes = true, r.replayed = 1; }, "no writer was killed"));
   CHECK(says([](Row& r) { r.crashes = true, r.kills = 1; }, "no row was replayed"));
   CHECK(after([](Row& r) { r.crashes = true, r.kills = 1, r.replayed = 1; }).empty());
+  CHECK(complaint([] {
+          Row r;
+          r.broken = {"no server"};
+          return r;
+        }()) == ": no server");
   CHECK_FALSE(Row{}.complaints().empty());  // nothing measured is nothing held
 }
 

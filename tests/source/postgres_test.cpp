@@ -27,7 +27,7 @@ std::string dsn(const std::string& more = {}) { return std::string(std::getenv("
 class Admin {
  public:
   Admin() : connection_(PQconnectdb(dsn("application_name=epochcut_test_admin").c_str())) {
-    REQUIRE(PQstatus(connection_) == CONNECTION_OK);
+    if (PQstatus(connection_) != CONNECTION_OK) throw Failure(Reason::connection, PQerrorMessage(connection_));
     PQsetNoticeProcessor(
         connection_, [](void*, const char*) {}, nullptr);
   }
@@ -36,10 +36,9 @@ class Admin {
   ~Admin() { PQfinish(connection_); }
 
   std::string operator()(const std::string& sql) {
-    INFO(sql);
-    const postgres::Result result(PQexec(connection_, sql.c_str()));
-    INFO(PQerrorMessage(connection_));
-    REQUIRE((PQresultStatus(result.get()) == PGRES_COMMAND_OK || PQresultStatus(result.get()) == PGRES_TUPLES_OK));
+    const postgres::Result result(PQexec(connection_, sql.c_str()));  // also on threads, where Catch's macros may not be used
+    const ExecStatusType status = PQresultStatus(result.get());
+    if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK) throw Failure(Reason::unknown, sql + ": " + PQerrorMessage(connection_));
     return PQntuples(result.get()) > 0 ? PQgetvalue(result.get(), 0, 0) : "";
   }
   std::string sqlstate(const std::string& sql) {
