@@ -85,7 +85,7 @@ void print(const Stats& s, double seconds) {
       "faults hit", [](std::size_t i) { return fault_names[i]; }, s.fault);
   table(
       "ways taken", [](std::size_t i) { return path_names[i]; }, s.path);
-  std::printf("passes of a weaker witness with a row on its way %llu\n", static_cast<unsigned long long>(s.blind_passes));
+  std::printf("passes of a weaker witness without a row that was lost %llu\n", static_cast<unsigned long long>(s.blind_passes));
 }
 
 /// What a run of enough seeds must have met. Empty if it did.

@@ -147,6 +147,7 @@ class Oracle {
     for (const View* v : {&l, &r})
       if (o.status == Status::fail && v->read != nullptr && v->read->lineage != cut_->lineage) return "it holds a follower against a ledger that is no more";
     if (std::string wrong = claims(o, l, r, conflict, differences); !wrong.empty()) return wrong;
+    if (std::string wrong = blind(o, l, r); !wrong.empty()) return wrong;
     note(o, left, right, l, r);
     return patience(o, left, right);
   }
@@ -307,6 +308,16 @@ class Oracle {
       for (const epochcut::Cell& c : d.right) one.right.emplace_back(c.name, cell_of(c.value.value()));
       if (one != expected.differences[i]) return "difference " + std::to_string(i) + " is not the true one: " + to_text(d);
     }
+    return "";
+  }
+
+  /// A weaker witness can't see a row that was lost, and nobody holds that against it; but for one that is only late it has to wait.
+  std::string blind(const Outcome& o, const View& left, const View& right) const {
+    if (o.status != Status::pass) return "";
+    for (const View* v : {&left, &right})
+      for (const std::uint64_t id : v->missing)
+        if (v->read != nullptr && v->read->store != store_shadow && history().late(v->read->store, table_of(a_->question->shape), v->read->at, id))
+          return "it passed while row " + std::to_string(id) + " was only late";
     return "";
   }
 

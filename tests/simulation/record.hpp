@@ -101,7 +101,7 @@ inline constexpr std::size_t reasons = static_cast<std::size_t>(epochcut::Reason
 
 struct Stats {
   std::uint64_t seeds = 0, checks = 0, verdicts = 0, rows = 0, wrong = 0, hash = 0;
-  std::uint64_t blind_passes = 0;  ///< passes by a weaker witness while a row was on its way whose absence the query could not show
+  std::uint64_t blind_passes = 0;  ///< passes by a weaker witness without a row that was lost, where the query could not show that it is missing
   std::array<std::uint64_t, 4> status{};
   std::array<std::uint64_t, reasons> reason{};
   std::array<std::uint64_t, faults> fault{};
