@@ -118,8 +118,13 @@ TEST_CASE("one side speaks TLS and the other does not") {
   servers();
   World world("half");
   world.write({{1, 0, "EUR", "10"}});
-  says(over_tls(world, "https://127.0.0.1:" + servers().port_of("CLICKHOUSE") + "/?database=" + world.name, trusting(servers().ca())), Reason::connection,
-       {"TLS"});
+  // A server that expects text waits for more of it when the greeting's random bytes happen to look like the beginning of a request.
+  const auto greet = [&] {
+    return over_tls(world, "https://127.0.0.1:" + servers().port_of("CLICKHOUSE") + "/?database=" + world.name, trusting(servers().ca()));
+  };
+  Outcome greeted = greet();
+  for (int i = 0; i < 5 && greeted.reason == Reason::timeout; ++i) says(greeted, Reason::timeout, {"TLS"}), greeted = greet();
+  says(greeted, Reason::connection, {"TLS"});
   says(over_tls(world, "http://127.0.0.1:" + servers().port_of("CLICKHOUSE_TLS") + "/?database=" + world.name, {}), Reason::connection, {"127.0.0.1"});
   world.pg.execute("alter system set ssl = off");
   servers().command("restart-postgres");

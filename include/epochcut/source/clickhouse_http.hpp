@@ -260,7 +260,9 @@ class Exchange {
   Failure curl_failure(CURLcode code) const {
     const std::string why = error_[0] != '\0' ? error_ : curl_easy_strerror(code);
     switch (code) {
-      case CURLE_OPERATION_TIMEDOUT: return failure(Reason::timeout, "no connection in time (" + why + "); check that the server runs").poison();
+      case CURLE_OPERATION_TIMEDOUT:
+        return failure(Reason::timeout, "no connection in time (" + why + "); check that the server runs, and that it speaks TLS there if the URL says https")
+            .poison();
       case CURLE_COULDNT_RESOLVE_PROXY:  // libcurl's sentence quotes a proxy that it can't read, password and all
         return failure(Reason::connection, "TransportOptions::proxy can't be read or resolved; write it as http://user:password@host:port").poison();
       case CURLE_SSL_CACERT_BADFILE:
