@@ -509,3 +509,34 @@ TEST_CASE("detail is truncated, counts are exact") {
   CHECK(o.counts.changed == 40);
   CHECK(o.differences.size() == 10);
 }
+
+TEST_CASE("what was compared is kept on request: of a pass and a fail, up to a limit, and never of an error") {
+  Exchange x;
+  x.run(three);
+  CHECK(x.check().left.values.empty());
+  CheckOptions options = x.options();
+  options.values_max = 10;
+  const auto told = [](const SideReport& side) {
+    std::string text;
+    for (const auto& row : side.values)
+      for (const Cell& cell : row) text += cell.name + "=" + to_string(cell.value.value()) + " ";
+    return text;
+  };
+  Outcome o = check(x.ledger, x.invariant(), options);
+  expect(o, Status::pass, Reason::none);
+  REQUIRE(o.left.values.size() == 2);
+  CHECK(o.left.values[0].size() == 2);
+  CHECK(o.left.values[0][0].name == "currency");
+  CHECK(told(o.left) == told(o.right));
+  options.values_max = 1;
+  CHECK(check(x.ledger, x.invariant(), options).right.values.size() == 1);
+  options.values_max = 10;
+  x.analytics.alter("transactions", [&](Relation& rows) { rows = transactions({{1, "USD", 100}, {2, "EUR", 100}, {3, "USD", 7}}); });
+  o = check(x.ledger, x.invariant(), options);
+  expect(o, Status::fail, Reason::differs);
+  CHECK(told(o.left) != told(o.right));
+  x.analytics.alter("transactions", [&](Relation& rows) { rows = transactions({{1, "USD", 100}}); });
+  o = check(x.ledger, x.invariant(), options);
+  CHECK(o.status == Status::error);
+  CHECK((o.left.values.empty() && o.right.values.empty()));
+}

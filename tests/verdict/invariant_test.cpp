@@ -56,3 +56,29 @@ TEST_CASE("an invariant is a value that can be copied and changed") {
   CHECK(x.check(second).status == Status::fail);
   CHECK(first.id == "balances");
 }
+
+TEST_CASE("the digest of a question is its twin's, and no other question's") {
+  Memory ledger{"ledger"}, analytics{"analytics"};
+  const Query left = current("balances").by("currency").sum("amount"), right = events("transactions").by("currency").sum("amount");
+  const Digest live = digest_of_question({"live", {ledger, left}, {analytics, right}});
+  CHECK(digest_of_question({"old", {ledger, left}, {at_rest(analytics), right}}) == live);
+  const Query others[] = {events("positions").by("currency").sum("amount"),
+                          latest("transactions").per("account").by("currency").sum("amount"),
+                          events("transactions").by("account").sum("amount"),
+                          events("transactions").by("currency").sum("fee"),
+                          events("transactions").by("currency").sum("amount").as("total"),
+                          events("transactions").by("currency").sum("amount").count(),
+                          events("transactions").by("currency").count("amount"),
+                          events("transactions").where("kind", "fee").by("currency").sum("amount"),
+                          events("transactions").where("kind", Comparison::not_equal, "fee").by("currency").sum("amount"),
+                          events("transactions").where("kind", "deposit").by("currency").sum("amount"),
+                          events("transactions").where("memo", "fee").by("currency").sum("amount")};
+  std::vector<Digest> all{live};
+  for (const Query& other : others) all.push_back(digest_of_question({"live", {ledger, left}, {analytics, other}}));
+  all.push_back(digest_of_question({"live", {analytics, right}, {ledger, left}}));
+  for (const Rule& rule : {Rule{.column = "amount"}, Rule{.column = "amount", .kind = Rule::Kind::within, .tolerance = {1, 8}},
+                           Rule{.column = "amount", .kind = Rule::Kind::within, .tolerance = {2, 8}}, Rule{.column = "amount", .absent_is_zero = true}})
+    all.push_back(digest_of_question({"live", {ledger, left}, {analytics, right}, {rule}}));
+  for (std::size_t i = 0; i < all.size(); ++i)
+    for (std::size_t j = 0; j < i; ++j) CHECK(all[i] != all[j]);
+}

@@ -22,26 +22,33 @@ struct CheckOptions {
   HorizonPolicy horizon{};
   Control control{};
   std::size_t differences_max = 10;    ///< kept per outcome, so that a log row stays small; counts are exact
+  std::size_t values_max = 0;          ///< rows of each reading kept per outcome, of a pass too: what was equal, not only what differed
   std::vector<SeenEpoch> last_seen{};  ///< Outcome::seen of an earlier check: below any of them is `error: epoch_regressed`
 };
 
 namespace checking {
 
-inline SideReport report(const Read& read) {
-  return {.relation = read.about.relation,
-          .server = read.proof.server,
-          .stream = read.stream,
-          .epoch = read.epoch,
-          .witness = read.witness,
-          .completeness = read.completeness,
-          .ids = read.proof.ids,
-          .expected = read.expected,
-          .rows = read.rows.rows(),
-          .wire_rows = read.proof.rows,
-          .bytes = read.proof.bytes,
-          .waited = read.waited,
-          .attempts = read.attempts,
-          .full_reads = read.full_reads};
+inline SideReport report(const Read& read, Millis took, std::size_t values_max) {
+  SideReport side{.relation = read.about.relation,
+                  .server = read.proof.server,
+                  .stream = read.stream,
+                  .epoch = read.epoch,
+                  .witness = read.witness,
+                  .completeness = read.completeness,
+                  .ids = read.proof.ids,
+                  .expected = read.expected,
+                  .rows = read.rows.rows(),
+                  .wire_rows = read.proof.rows,
+                  .bytes = read.proof.bytes,
+                  .waited = read.waited,
+                  .attempts = read.attempts,
+                  .full_reads = read.full_reads};
+  side.took = took;
+  for (std::size_t row = 0; row < read.rows.rows() && row < values_max; ++row) {
+    side.values.emplace_back();
+    for (const Field& field : read.rows.fields) side.values.back().push_back({field.name, Literal(field.column[row])});
+  }
+  return side;
 }
 
 inline SideEvidence evidence(const Read& read) {
@@ -54,14 +61,21 @@ inline SideEvidence evidence(const Read& read) {
           .ledger_empty = ledger_count == 0};
 }
 
+/// Whatever was read and compared on the way to an error was provisional.
+inline void forget_content(Outcome& outcome) {
+  outcome.counts = {};
+  outcome.differences.clear();
+  outcome.left.values.clear();
+  outcome.right.values.clear();
+}
+
 inline void set_error(Outcome& outcome, const Failure& failure) {
   outcome.status = Status::error;
   outcome.reason = failure.kind;
   outcome.message = printable(failure.message) + (failure.where.empty() ? "" : " (" + failure.where + ")");
   outcome.retryable = failure.retryable;
   outcome.claim = Claim::nothing;
-  outcome.counts = {};  // whatever was compared before was provisional
-  outcome.differences.clear();
+  forget_content(outcome);
 }
 
 /// A ledger that was restored or failed over may have lost what a follower has seen. Errors: `epoch_regressed`.
@@ -91,8 +105,8 @@ class Run {
     if (!invariant_.negative_control && invariant_.left.source.address() == invariant_.right.source.address() &&
         invariant_.left.query.plan().relation == invariant_.right.query.plan().relation)
       throw same_relation(invariant_.left.query.plan().relation);
-    left_ = first_read(invariant_.left, left_index_);
-    right_ = first_read(invariant_.right, right_index_);
+    left_ = first_read(invariant_.left, left_index_, left_took_);
+    right_ = first_read(invariant_.right, right_index_, right_took_);
     if (left_.about.relation == right_.about.relation && !invariant_.negative_control) throw same_relation(left_.about.relation);
     Evidence evidence = compare(outcome);
     Judgement verdict = judge(evidence);
@@ -100,8 +114,9 @@ class Run {
       const DiffCounts before = outcome.counts;
       const auto left_ids = left_.proof.ids, right_ids = right_.proof.ids;
       options_.control.sleep(options_.horizon.max_visibility_lag);
-      if (!left_index_) left_ = cut_->read_again(invariant_.left.source, invariant_.left.query, left_, options_.control);
-      if (!right_index_) right_ = cut_->read_again(invariant_.right.source, invariant_.right.query, right_, options_.control);
+      if (!left_index_) left_ = timed(left_took_, [&] { return cut_->read_again(invariant_.left.source, invariant_.left.query, left_, options_.control); });
+      if (!right_index_)
+        right_ = timed(right_took_, [&] { return cut_->read_again(invariant_.right.source, invariant_.right.query, right_, options_.control); });
       evidence = compare(outcome);
       evidence.second_pass = outcome.confirmed = true;
       evidence.identical = before.which == outcome.counts.which && left_ids == left_.proof.ids && right_ids == right_.proof.ids;
@@ -115,10 +130,7 @@ class Run {
     const bool left_speaks = judging::completeness(evidence.left).reason == outcome.reason;
     outcome.message = explain(outcome, left_speaks ? outcome.left : outcome.right, (left_speaks ? left_ : right_).proof.conflicting_ids);
     outcome.retryable = verdict.status == Status::error;  // it was about time: rows, replicas or a writer that may be right the next time
-    if (verdict.status == Status::error && verdict.reason != Reason::cut_violated) {
-      outcome.counts = {};  // of an incomplete side: they say nothing
-      outcome.differences.clear();
-    }
+    if (verdict.status == Status::error && verdict.reason != Reason::cut_violated) forget_content(outcome);  // an incomplete side's says nothing
   }
 
  private:
@@ -127,10 +139,20 @@ class Run {
             "both ends of the check are " + relation + ", so it would compare a thing with itself; name two, or declare a negative_control"};
   }
 
-  Read first_read(const Reading& reading, std::optional<std::size_t> index) const {
+  Read first_read(const Reading& reading, std::optional<std::size_t> index, Millis& took) const {
     if (index) return (*cut_)[*index];
-    if (reading.at_rest) return read_at_rest(reading.source, reading.query, options_.control);
-    return cut_->read(reading.source, reading.query, options_.horizon, options_.control);
+    return timed(took, [&] {
+      if (reading.at_rest) return read_at_rest(reading.source, reading.query, options_.control);
+      return cut_->read(reading.source, reading.query, options_.horizon, options_.control);
+    });
+  }
+
+  template <class Body>
+  Read timed(Millis& took, Body body) const {
+    const Millis start = options_.control.clock->now();
+    Read read = body();
+    took += options_.control.clock->now() - start;
+    return read;
   }
 
   /// Diffs what was read, and says what is known of both sides.
@@ -139,8 +161,8 @@ class Run {
     FirstDifferences first(options_.differences_max);
     outcome.counts = diff(left, right, invariant_.rules, first);
     outcome.differences = first.take();
-    outcome.left = report(left_);
-    outcome.right = report(right_);
+    outcome.left = report(left_, left_took_, options_.values_max);
+    outcome.right = report(right_, right_took_, options_.values_max);
     return {.left = evidence(left_), .right = evidence(right_), .differs = outcome.counts.differences() > 0};
   }
 
@@ -149,6 +171,7 @@ class Run {
   const CheckOptions& options_;
   std::optional<std::size_t> left_index_, right_index_;
   Read left_, right_;
+  Millis left_took_{0}, right_took_{0};
 };
 
 /// Runs `step` and turns what it throws into an error of every outcome given: nothing is ever turned into a pass by a catch.
@@ -186,6 +209,7 @@ std::vector<Outcome> check(Source& anchor, std::span<const Invariant> invariants
   };
   for (std::size_t i = 0; i < invariants.size(); ++i) {
     outcomes[i].id = invariants[i].id;
+    outcomes[i].question = digest_of_question(invariants[i]);
     outcomes[i].unsynchronised = invariants[i].left.at_rest || invariants[i].right.at_rest;
     left[i] = in_cut(invariants[i].left);
     right[i] = in_cut(invariants[i].right);

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include <epochcut/core/row_hash.hpp>
 #include <epochcut/cut/as_of_query.hpp>
 #include <epochcut/cut/evaluate.hpp>
 #include <epochcut/diff/difference.hpp>
@@ -88,5 +89,47 @@ struct Invariant {
   std::vector<Rule> rules{};
   bool negative_control = false;  ///< both ends may be the same relation: it must pass, and proves the plumbing only
 };
+
+namespace asking {
+
+inline void absorb(RowHash& hash, const std::vector<std::string>& names) {
+  hash.absorb(std::uint64_t{names.size()});
+  for (const std::string& name : names) hash.absorb(std::string_view(name));
+}
+
+inline void absorb(RowHash& hash, const QueryPlan& plan) {
+  hash.absorb(static_cast<std::uint64_t>(plan.history));
+  hash.absorb(std::string_view(plan.relation));
+  for (const auto* names : {&plan.per, &plan.by, &plan.key}) absorb(hash, *names);
+  hash.absorb(std::uint64_t{plan.where.size()});
+  for (const Filter& filter : plan.where) {
+    hash.absorb(std::string_view(filter.column));
+    hash.absorb(static_cast<std::uint64_t>(filter.comparison));
+    hash.absorb(filter.literal.value());
+  }
+  hash.absorb(std::uint64_t{plan.measures.size()});
+  for (const Measure& m : plan.measures) {
+    hash.absorb(static_cast<std::uint64_t>(m.kind));
+    hash.absorb(std::string_view(m.column));
+    hash.absorb(std::string_view(m.name));
+  }
+}
+
+}  // namespace asking
+
+/// Of WHAT an invariant asks, however it reads: a twin at rest has its live twin's hash, and a changed query or rule has another. 16 bytes.
+inline Digest digest_of_question(const Invariant& invariant) {
+  RowHash hash;
+  asking::absorb(hash, invariant.left.query.plan());
+  asking::absorb(hash, invariant.right.query.plan());
+  hash.absorb(std::uint64_t{invariant.rules.size()});
+  for (const Rule& rule : invariant.rules) {
+    hash.absorb(std::string_view(rule.column));
+    hash.absorb(static_cast<std::uint64_t>(rule.kind));
+    hash.absorb(Value(rule.tolerance));
+    hash.absorb(std::uint64_t{rule.absent_is_zero});
+  }
+  return hash.digest();
+}
 
 }  // namespace epochcut

@@ -45,11 +45,14 @@ struct SideReport {
   std::optional<Digest> ids{}, expected{};
   std::uint64_t rows = 0, wire_rows = 0, bytes = 0;
   Millis waited{0};
+  Millis took{0};  ///< of a follower: all of its reads, waiting included; an anchor is read once, for all checks of its cut
   int attempts = 0, full_reads = 0;
+  std::vector<std::vector<Cell>> values{};  ///< the first rows as they were compared, up to CheckOptions::values_max
 };
 
 struct Outcome {
   std::string id;
+  Digest question{};  ///< digest_of_question: two outcomes with one of these asked the same
   Status status = Status::error;
   Reason reason = Reason::unknown;
   std::string message;  ///< one sentence for people

@@ -72,10 +72,16 @@ inline std::string side(const SideReport& s) {
                     member("witness", escaped(to_string(s.witness))) + "," + member("completeness", escaped(to_string(s.completeness))) + "," +
                     member("rows", std::to_string(s.rows)) + "," + member("wire_rows", std::to_string(s.wire_rows)) + "," +
                     member("bytes", std::to_string(s.bytes)) + "," + member("waited_ms", std::to_string(s.waited.count())) + "," +
-                    member("attempts", std::to_string(s.attempts)) + "," + member("full_reads", std::to_string(s.full_reads));
+                    member("took_ms", std::to_string(s.took.count())) + "," + member("attempts", std::to_string(s.attempts)) + "," +
+                    member("full_reads", std::to_string(s.full_reads));
   if (s.epoch) out += "," + member("stream", escaped(s.stream)) + "," + member("sequence", std::to_string(s.epoch->sequence));
   if (s.ids) out += "," + member("ids", escaped(to_string(*s.ids)));
   if (s.expected) out += "," + member("expected", escaped(to_string(*s.expected)));
+  if (!s.values.empty()) {
+    std::string rows;
+    for (const std::vector<Cell>& row : s.values) rows += (rows.empty() ? "" : ",") + cells(row);
+    out += "," + member("values", "[" + rows + "]");
+  }
   return out + "}";
 }
 
@@ -105,7 +111,9 @@ inline std::string to_json(const Outcome& o) {
   for (const Difference& d : o.differences)
     differences += (differences.size() > 1 ? "," : "") + ("{" + member("kind", escaped(to_string(d.kind)))) + "," + member("key", cells(d.key)) + "," +
                    member("left", cells(d.left)) + "," + member("right", cells(d.right)) + "}";
-  return out + member("differences", differences + "]") + "," + member("took_ms", std::to_string(o.took.count())) + "}";
+  return out + member("differences", differences + "]") + "," +
+         member("question", escaped(to_string(o.question).substr(to_string(o.question).rfind(' ') + 1))) + "," +
+         member("took_ms", std::to_string(o.took.count())) + "}";
 }
 
 }  // namespace epochcut
