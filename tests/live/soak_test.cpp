@@ -118,7 +118,7 @@ TEST_CASE("no write path ever gets a wrong verdict") {
   curl_global_init(CURL_GLOBAL_DEFAULT);  // not thread-safe in older libcurls, so before any thread
   const std::uint64_t seed =
       horizon::number_from("EPOCHCUT_SEED", static_cast<std::uint64_t>(std::chrono::system_clock::now().time_since_epoch().count()) % 1'000'000);
-  const std::chrono::seconds duration(horizon::number_from("EPOCHCUT_SOAK_SECONDS", horizon::full() ? 600 : 60));
+  const std::chrono::seconds duration(horizon::number_from("EPOCHCUT_SOAK_SECONDS", horizon::full() ? 300 : 60));
   std::printf("seed %llu, %lld s\n", static_cast<unsigned long long>(seed), static_cast<long long>(duration.count()));
   std::vector<Tally> tallies(paths.size());
   {
