@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <deque>
 #include <optional>
 #include <span>
 #include <string>
@@ -51,11 +52,19 @@ class PathRun {
       if (!engine.running()) tally_.wrong.push_back("the exchange stopped by itself: " + engine.error());
       tally_.sequence = engine.sequence();
       engine.stop();
-      horizon::drop_tables(engine_options_);
     } catch (const std::exception& e) {
       tally_.wrong.push_back(std::string("the harness failed: ") + e.what());
     }
     return std::move(tally_);
+  }
+
+  /// Once every path is done: a server that still merges what seven of them wrote takes minutes for it, and is no wrong verdict.
+  void tidy() const {
+    try {
+      horizon::drop_tables(engine_options_);
+    } catch (const std::exception& e) {
+      std::printf("  %s: its tables stay: %s\n", path_.name, e.what());
+    }
   }
 
  private:
@@ -121,10 +130,15 @@ TEST_CASE("no write path ever gets a wrong verdict") {
   const std::chrono::seconds duration(horizon::number_from("EPOCHCUT_SOAK_SECONDS", horizon::full() ? 300 : 60));
   std::printf("seed %llu, %lld s\n", static_cast<unsigned long long>(seed), static_cast<long long>(duration.count()));
   std::vector<Tally> tallies(paths.size());
+  std::deque<PathRun> runs;
   {
     std::vector<std::jthread> threads;
-    for (std::size_t i = 0; i < paths.size(); ++i) threads.emplace_back([&, i] { tallies[i] = PathRun(paths[i], seed + i, duration).run(); });
+    for (std::size_t i = 0; i < paths.size(); ++i) {
+      PathRun& run = runs.emplace_back(paths[i], seed + i, duration);
+      threads.emplace_back([&, i] { tallies[i] = run.run(); });
+    }
   }
+  for (const PathRun& run : runs) run.tidy();
   std::printf("%-36s %9s %5s %6s %6s %6s %8s %9s %9s %8s %7s\n", "write path", "events", "cuts", "pass", "fail", "error", "skipped", "asserted", "planted",
               "caught", "naive");
   int naive_alarms = 0;
