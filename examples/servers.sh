@@ -25,6 +25,7 @@ export LC_ALL PATH
 
 timeout_s=${EPOCHCUT_SERVERS_TIMEOUT_S:-60}
 recon_password=recon-secret
+recon_log_password=recon-log-secret
 
 say() { printf 'servers.sh: %s\n' "$*" >&2; }
 fail() { # CODE SENTENCE
@@ -261,6 +262,10 @@ pg_sql() { # DATABASE, SQL on standard input
 # The database sorts text by a language, not by bytes, as a real one does: a reader that forgets COLLATE "C" then fails
 # here and not at its user's. What recon may read it is granted when the tables are made; it can't even make a temporary one.
 pg_populate() {
+  pg_make_database && pg_make_log
+}
+
+pg_make_database() {
   [ ! -e "$pg_dir/populated" ] || return 0
   pg_sql postgres <<END &&
 CREATE DATABASE exchange TEMPLATE template0 ENCODING 'UTF8' LOCALE_PROVIDER icu ICU_LOCALE 'en-US' LC_COLLATE 'C.UTF-8' LC_CTYPE 'C.UTF-8';
@@ -268,6 +273,17 @@ REVOKE TEMPORARY ON DATABASE exchange FROM PUBLIC;
 CREATE ROLE recon LOGIN PASSWORD '$recon_password';
 END
     : >"$pg_dir/populated"
+}
+
+# recon-engine's own tables: the schema belongs to the role that writes them, which can do nothing elsewhere.
+pg_make_log() {
+  [ ! -e "$pg_dir/log-populated" ] || return 0
+  pg_sql exchange <<END &&
+CREATE ROLE recon_log LOGIN PASSWORD '$recon_log_password';
+CREATE SCHEMA recon_engine AUTHORIZATION recon_log;
+ALTER ROLE recon_log IN DATABASE exchange SET search_path = recon_engine;
+END
+    : >"$pg_dir/log-populated"
 }
 
 pg_stop() {
@@ -422,6 +438,7 @@ write_env() {
   cat >"$dir/env.new" <<END
 export EPOCHCUT_POSTGRES='host=127.0.0.1 port=$pg_port user=epochcut dbname=exchange'
 export EPOCHCUT_POSTGRES_RECON='host=127.0.0.1 port=$pg_port user=recon password=$recon_password dbname=exchange'
+export EPOCHCUT_POSTGRES_LOG='host=127.0.0.1 port=$pg_port user=recon_log password=$recon_log_password dbname=exchange'
 export EPOCHCUT_CLICKHOUSE='http://127.0.0.1:$ch_http/'
 export EPOCHCUT_CLICKHOUSE_RECON='http://recon:$recon_password@127.0.0.1:$ch_http/'
 export EPOCHCUT_CLICKHOUSE_TCP_PORT='$ch_tcp'

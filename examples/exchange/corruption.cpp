@@ -9,6 +9,7 @@
 #include <epochcut/core/decimal.hpp>
 
 #include "exchange/fold.hpp"
+#include "exchange/mark_rows.hpp"
 #include "exchange/postgres_writer.hpp"
 
 namespace exchange {
@@ -20,7 +21,8 @@ using epochcut::Reason;
 namespace {
 
 const std::array<std::string, 6> fault_names{"change_amount", "delete_row", "extra_row", "duplicate_row", "conflicting_row", "truncate"};
-constexpr std::uint64_t unused_leg = 255;
+/// The last leg of an event, which no event uses.
+constexpr std::uint64_t unused_leg(int bits) { return (std::uint64_t{1} << bits) - 1; }
 
 /// A row as text; tabs within values are escaped, so splitting is safe.
 using Fields = std::vector<std::string>;
@@ -42,14 +44,17 @@ std::string join(const Fields& fields) {
 }
 
 struct Columns {
-  std::size_t currency, amount;
+  std::size_t account, currency, amount;
   std::string amount_name;
+  int leg_bits = exchange::leg_bits;
+  std::size_t leg = 2;  ///< 0: there is no such column
 };
 
 Columns columns_of(const std::string& relation) {
-  if (relation == "transactions") return {8, 9, "amount"};
-  if (relation == "positions") return {7, 10, "realized_pnl"};
-  throw Failure(Reason::configuration, "there is no relation \"" + relation + "\"; there are transactions and positions");
+  if (relation == "transactions") return {5, 8, 9, "amount"};
+  if (relation == "positions") return {5, 7, 10, "realized_pnl"};
+  if (relation == "mark_pnl") return {2, 4, 5, "total_pnl", mark_leg_bits, 0};
+  throw Failure(Reason::configuration, "there is no relation \"" + relation + "\"; there are transactions, positions and mark_pnl");
 }
 
 std::string plus(const std::string& amount, const std::string& delta) {
@@ -84,12 +89,13 @@ std::string to_string(const Corruption& c) {
 Corruptor::Corruptor(const std::string& clickhouse, Layout layout) : server_(clickhouse), layout_(std::move(layout)) { layout_.validate(); }
 
 std::uint64_t Corruptor::pick(const std::string& relation, std::uint64_t sequence, const std::string& kind) {
-  columns_of(relation);
+  const Columns columns = columns_of(relation);
+  const std::string leg = std::to_string(unused_leg(columns.leg_bits));
   bool known = kind.empty();
   for (std::string_view name : transaction_kind_names) known |= kind == name;
   if (!known) throw Failure(Reason::configuration, "there is no kind \"" + kind + "\" of transactions");
-  const std::string id = server_.query("SELECT max(event_id) FROM " + table(relation) + " WHERE leg != " + std::to_string(unused_leg) + " AND event_id < " +
-                                       std::to_string(event_id_of(sequence + 1, 0)) + (kind.empty() ? "" : " AND kind = '" + kind + "'"));
+  const std::string id = server_.query("SELECT max(event_id) FROM " + table(relation) + " WHERE bitAnd(event_id, " + leg + ") != " + leg + " AND event_id < " +
+                                       std::to_string((sequence + 1) << columns.leg_bits) + (kind.empty() ? "" : " AND kind = '" + kind + "'"));
   if (id == "0\n") throw Failure(Reason::not_found, table(relation) + " has no such row up to sequence " + std::to_string(sequence));
   return std::stoull(id);
 }
@@ -105,8 +111,8 @@ Corruption Corruptor::plant(Fault fault, const std::string& relation, std::uint6
   c.row = server_.query("SELECT * FROM " + table(relation) + " WHERE event_id = " + std::to_string(event_id) + " LIMIT 1");
   if (c.row.empty()) throw Failure(Reason::not_found, table(relation) + " has no event id " + std::to_string(event_id));
   Fields fields = split(c.row);
-  c.event_id = event_id, c.sequence = sequence_of(event_id);
-  c.account = fields[5], c.currency = fields[columns.currency], c.kind = relation == "transactions" ? fields[7] : "";
+  c.event_id = event_id, c.sequence = event_id >> columns.leg_bits;
+  c.account = fields[columns.account], c.currency = fields[columns.currency], c.kind = relation == "transactions" ? fields[7] : "";
   std::string& amount = fields[columns.amount];
   c.before = c.after = amount;
   switch (fault) {
@@ -121,8 +127,9 @@ Corruption Corruptor::plant(Fault fault, const std::string& relation, std::uint6
       break;
     case Fault::extra_row:
       c.before.clear();
-      c.event_id = event_id_of(c.sequence, unused_leg);
-      fields[0] = std::to_string(c.event_id), fields[2] = std::to_string(unused_leg);
+      c.event_id = c.sequence << columns.leg_bits | unused_leg(columns.leg_bits);
+      fields[0] = std::to_string(c.event_id);
+      if (columns.leg != 0) fields[columns.leg] = std::to_string(unused_leg(columns.leg_bits));
       server_.insert(table(relation), join(fields));
       break;
     case Fault::duplicate_row: server_.insert(table(relation), c.row); break;
@@ -140,7 +147,7 @@ void Corruptor::undo(const Corruption& c) {
   const std::string row = " WHERE event_id = " + std::to_string(c.event_id);
   switch (c.fault) {
     case Fault::change_amount:
-      mutate(c.relation, "UPDATE " + columns.amount_name + " = toDecimal" + (c.relation == "positions" ? "128" : "64") + "('" + c.before + "', 8)" + row);
+      mutate(c.relation, "UPDATE " + columns.amount_name + " = toDecimal" + (c.relation == "transactions" ? "64" : "128") + "('" + c.before + "', 8)" + row);
       break;
     case Fault::delete_row: server_.insert(table(c.relation), c.row); break;
     case Fault::extra_row: mutate(c.relation, "DELETE" + row); break;
@@ -168,7 +175,7 @@ Corruption corrupt_newest(const EngineOptions& options, Fault fault, const std::
   Corruptor corruptor(options.clickhouse, options.layout);
   PostgresWriter ledger(options.postgres);
   const auto token = ledger.execute("SELECT sequence FROM " + options.layout.schema + ".resume_tokens WHERE stream = $1 AND authority = $2",
-                                    {std::string(stream_id), options.layout.authority});
+                                    {std::string(relation == "mark_pnl" ? mark_stream_id : stream_id), options.layout.authority});
   if (token.rows() != 1) throw Failure(Reason::missing_token, "there is no token of authority " + options.layout.authority);
   return corruptor.plant(fault, relation, corruptor.pick(relation, std::stoull(std::string(token(0, 0))), kind), delta);
 }

@@ -31,7 +31,7 @@ struct Corruption {
   std::string relation;
   std::uint64_t event_id = 0, sequence = 0;
   std::string account, currency, kind;  ///< of the row; `kind` is empty in positions
-  std::string before, after;            ///< amount, or realized_pnl in positions; empty where there is none
+  std::string before, after;            ///< amount, realized_pnl or total_pnl; empty where there is none
   std::string row;                      ///< as it was, tab-separated
 };
 
@@ -46,7 +46,7 @@ class Corruptor {
   std::uint64_t pick(const std::string& relation, std::uint64_t sequence, const std::string& kind = "");
 
   /// Plants the fault at a row; extra_row uses a leg of its event that no event uses. In positions an amount is realized_pnl, which
-  /// only matters while the row is its key's latest. `delta` for change_amount and conflicting_row.
+  /// only matters while the row is its key's latest; in mark_pnl it is total_pnl, and the sequence number is the cycle's. `delta` for change_amount and conflicting_row.
   Corruption plant(Fault fault, const std::string& relation, std::uint64_t event_id, const std::string& delta = "1");
   void undo(const Corruption& corruption);
 

@@ -25,7 +25,7 @@ namespace exchange {
 enum class WritePath : std::uint8_t { acknowledged, issued };
 
 /// Where to die: the partial states that a restart must recover from.
-enum class CrashPoint : std::uint8_t { none, after_transactions, after_positions, commit_sent };
+enum class CrashPoint : std::uint8_t { none, after_transactions, after_positions, commit_sent, after_marks, marks_commit_sent };
 
 inline constexpr std::uint64_t no_limit = std::numeric_limits<std::int64_t>::max();
 
@@ -75,6 +75,7 @@ class Engine {
   bool drain(std::chrono::milliseconds timeout = std::chrono::seconds(30));
 
   const Books& books() const { return fold_.books(); }
+  const Fold& fold() const { return fold_; }
   std::uint64_t generation() const { return generation_; }
 
  private:

@@ -80,6 +80,14 @@ struct Books {
   friend bool operator==(const Books&, const Books&) = default;
 };
 
+/// An open or closed position. Units: cost and realized_pnl in 10^-8 of the instrument's currency.
+struct Position {
+  std::int64_t quantity = 0;
+  std::int64_t cost = 0;  ///< signed as the quantity is
+  Int128 realized_pnl = 0;
+  bool traded = false;  ///< else there never was one
+};
+
 class Fold {
  public:
   /// Appends the rows of the next event to `rows`. Precondition: `e.sequence` follows the last one.
@@ -99,16 +107,12 @@ class Fold {
   }
 
   const Books& books() const { return books_; }
+  const Position& position(int account, int instrument) const { return positions_[static_cast<std::size_t>(account * instrument_count + instrument)]; }
 
  private:
-  struct Position {
-    std::int64_t quantity = 0;
-    std::int64_t cost = 0;  ///< signed as the quantity is
-    Int128 realized_pnl = 0;
-  };
-
   void trade(const Execution& e, std::uint8_t& leg, std::uint8_t side, int account, std::int64_t quantity, std::int64_t fee, Rows& rows) {
     Position& p = positions_[static_cast<std::size_t>(account * instrument_count + e.instrument)];
+    p.traded = true;
     const std::int64_t pnl = move(p, quantity, e.price);
     if (pnl != 0) {
       p.realized_pnl += pnl;

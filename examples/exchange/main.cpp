@@ -8,13 +8,16 @@
 #include <cstdlib>
 #include <functional>
 #include <map>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <unistd.h>
 
 #include "exchange/corruption.hpp"
 #include "exchange/engine.hpp"
+#include "exchange/venue.hpp"
 
 namespace {
 
@@ -24,7 +27,8 @@ using Clock = std::chrono::steady_clock;
 constexpr const char* usage_text = R"(usage: exchange COMMAND [OPTION VALUE]...
 
   init      create the tables of an authority in both stores
-  run       write both stores until told to stop; SIGTERM or SIGINT ends it after the batch
+  run       write both stores until told to stop; SIGTERM or SIGINT ends it after the batch,
+            SIGUSR1 begins a quiet window, SIGUSR2 ends it
   status    how far the ledger is, and what ClickHouse shows of it
   corrupt   plant one fault and say which keys a check must name
   depose    raise the generation: whoever writes with the old one is fenced out
@@ -51,12 +55,22 @@ run:
   --generation N         refuse to run unless it is the token's
   --duration S           seconds                            (for ever)
   --stop-at SEQ          sequence number                    (never)
-  --crash-at POINT       after-transactions, after-positions or commit-sent: SIGKILL to itself there
+  --reopen               when a store is away, or the token moved: open both again instead of ending
+  --crash-at POINT       SIGKILL to itself there: after-transactions, after-positions, commit-sent, after-marks
+                         or marks-commit-sent
   --crash-from SEQ       in the first batch that reaches this sequence number  (1)
+
+run, beside trading; keep to what an authority was started with:
+  --deposit-every SEQ    deposits and adjustments at these sequence numbers only; 0: one event in 170  (0)
+  --custodian URL        each of them is a custody transfer there, begun before its batch may commit
+  --settle-ms N          and completed that long after it has  (50)
+  --mark-every SEQ       a mark cycle at each of these sequence numbers  (none)
+  --quiet-every S        every S seconds stop, drain both stores, say so in quiet_windows, ...
+  --quiet-for S          ... and go on after that long  (5)
 
 corrupt:
   --fault NAME           change_amount, delete_row, extra_row, duplicate_row, conflicting_row, truncate or change_balance
-  --relation NAME        transactions or positions          (transactions)
+  --relation NAME        transactions, positions or mark_pnl  (transactions)
   --event-id N           the row; else the newest up to the token
   --kind NAME            the newest of that kind of transaction
   --delta AMOUNT         (1)
@@ -65,6 +79,8 @@ examples:
   exchange init && exchange run --rate 5000 --duration 60
   exchange init --authority shadow && exchange run --authority shadow --batch 500
   exchange run --issued --writers 4 --jitter-ms 30 --duration 60
+  exchange run --rate 500 --mark-every 5000 --deposit-every 2000 --custodian http://127.0.0.1:8090 --reopen
+  exchange run --quiet-every 600 --quiet-for 20
   exchange corrupt --fault change_amount --kind fee         (undo: the event id it names, and --delta -1)
 
 exit codes: 0 done, 1 a store failed, 2 bad usage, 3 deposed by a newer generation (don't restart),
@@ -75,12 +91,15 @@ struct Usage : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-volatile std::sig_atomic_t stop_signal = 0;
+volatile std::sig_atomic_t stop_signal = 0, quiet_signal = 0;
 
 struct Arguments {
   std::string command;
   EngineOptions engine;
-  double duration_s = 0;
+  double duration_s = 0, quiet_every_s = 0, quiet_for_s = 5;
+  std::uint64_t mark_every = 0;
+  CourierOptions custody;
+  bool reopen = false;
   std::uint64_t stop_at = no_limit, event_id = 0;
   std::string fault, relation = "transactions", kind, delta = "1";
 };
@@ -98,7 +117,9 @@ CrashPoint crash_point_of(const std::string& name) {
   if (name == "after-transactions") return CrashPoint::after_transactions;
   if (name == "after-positions") return CrashPoint::after_positions;
   if (name == "commit-sent") return CrashPoint::commit_sent;
-  throw Usage("--crash-at takes after-transactions, after-positions or commit-sent, not \"" + name + "\"");
+  if (name == "after-marks") return CrashPoint::after_marks;
+  if (name == "marks-commit-sent") return CrashPoint::marks_commit_sent;
+  throw Usage("--crash-at takes after-transactions, after-positions, commit-sent, after-marks or marks-commit-sent, not \"" + name + "\"");
 }
 
 Arguments parse(int argc, char** argv) {
@@ -134,6 +155,12 @@ Arguments parse(int argc, char** argv) {
       {"--generation", count(e.generation)},
       {"--duration", real(a.duration_s)},
       {"--stop-at", count(a.stop_at)},
+      {"--mark-every", count(a.mark_every)},
+      {"--deposit-every", count(e.stream.deposit_every)},
+      {"--custodian", text(a.custody.url)},
+      {"--settle-ms", [&](const std::string& o, const std::string& v) { a.custody.settle = std::chrono::milliseconds(number_of<int>(o, v, 1e6)); }},
+      {"--quiet-every", real(a.quiet_every_s)},
+      {"--quiet-for", real(a.quiet_for_s)},
       {"--crash-from", count(e.crash_from)},
       {"--fault", text(a.fault)},
       {"--relation", text(a.relation)},
@@ -153,12 +180,17 @@ Arguments parse(int argc, char** argv) {
       e.stream.rising_ns = true;
       continue;
     }
+    if (option == "--reopen") {
+      a.reopen = true;
+      continue;
+    }
     const auto found = options.find(option);
     if (found == options.end()) throw Usage("there is no option " + option.substr(0, option.find('=')));
     if (++i == argc) throw Usage(option + " takes a value");
     found->second(option, argv[i]);
   }
   if (e.postgres.empty()) throw Usage("no PostgreSQL: give --postgres or set EPOCHCUT_POSTGRES");
+  if (a.quiet_every_s > 0 && a.quiet_for_s >= a.quiet_every_s) throw Usage("--quiet-for must be less than --quiet-every");
   if (e.clickhouse.empty()) throw Usage("no ClickHouse: give --clickhouse or set EPOCHCUT_CLICKHOUSE");
   const int partitions = e.layout.partitions;
   e.layout = layout_of(authority);
@@ -168,22 +200,80 @@ Arguments parse(int argc, char** argv) {
   return a;
 }
 
+/// From when on, and how far, a run goes; it outlives the venue when that has to be opened again.
+struct Progress {
+  Clock::time_point begin = Clock::now();
+  std::optional<std::uint64_t> first;
+  bool reopened = false;
+  double last_quiet_s = 0, quiet_until_s = 0;
+  double elapsed_s() const { return std::chrono::duration<double>(Clock::now() - begin).count(); }
+};
+
+bool wants_quiet(const Arguments& a, Progress& progress) {
+  const double now_s = progress.elapsed_s();
+  if (a.quiet_every_s > 0 && now_s >= progress.last_quiet_s + a.quiet_every_s) progress.last_quiet_s = now_s, progress.quiet_until_s = now_s + a.quiet_for_s;
+  return quiet_signal != 0 || now_s < progress.quiet_until_s;
+}
+
+void stand_still(Venue& venue, const Arguments& a, Progress& progress) {
+  const char* authority = a.engine.layout.authority.c_str();
+  std::printf("%s: quiet at sequence %" PRIu64 "\n", authority, venue.sequence());
+  std::fflush(stdout);
+  while (stop_signal == 0 && wants_quiet(a, progress)) {
+    const bool before = venue.quiet();
+    venue.rest();
+    if (!before && venue.quiet()) std::printf("%s: drained\n", authority);
+    std::fflush(stdout);
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  venue.wake();
+  std::printf("%s: awake\n", authority);
+  std::fflush(stdout);
+}
+
+int run_venue(const Arguments& a, Progress& progress) {
+  const char* authority = a.engine.layout.authority.c_str();
+  Venue venue({a.engine, a.mark_every, a.custody});
+  if (!progress.first) progress.first = venue.sequence();
+  std::printf("%s: generation %" PRIu64 ", from sequence %" PRIu64 "\n", authority, venue.engine().generation(), venue.sequence());
+  std::fflush(stdout);
+  while (stop_signal == 0 && venue.sequence() < a.stop_at && (a.duration_s == 0 || progress.elapsed_s() < a.duration_s)) {
+    if (wants_quiet(a, progress)) {
+      stand_still(venue, a, progress);
+      continue;
+    }
+    venue.step(a.stop_at);
+    progress.reopened = false;
+  }
+  const bool drained = venue.drain();
+  const auto executions = static_cast<double>(venue.sequence() - *progress.first);
+  std::printf("%s: stopped at sequence %" PRIu64 ", %.0f executions a second\n", authority, venue.sequence(), executions / progress.elapsed_s());
+  if (!drained) std::fputs("exchange: not everything was acknowledged or completed; the next run sees to it\n", stderr);
+  return drained ? 0 : 1;
+}
+
 int run(const Arguments& a) {
   std::signal(SIGTERM, [](int) { stop_signal = 1; });
   std::signal(SIGINT, [](int) { stop_signal = 1; });
-  Engine engine(a.engine);
-  const std::uint64_t first = engine.books().sequence;
-  std::printf("%s: generation %" PRIu64 ", from sequence %" PRIu64 "\n", a.engine.layout.authority.c_str(), engine.generation(), first);
-  std::fflush(stdout);
-  const Clock::time_point begin = Clock::now();
-  const auto elapsed = [&] { return std::chrono::duration<double>(Clock::now() - begin).count(); };
-  while (stop_signal == 0 && engine.books().sequence < a.stop_at && (a.duration_s == 0 || elapsed() < a.duration_s)) engine.step(a.stop_at);
-  const bool drained = engine.drain();
-  const auto executions = static_cast<double>(engine.books().sequence - first);
-  std::printf("%s: stopped at sequence %" PRIu64 ", %.0f executions a second\n", a.engine.layout.authority.c_str(), engine.books().sequence,
-              executions / elapsed());
-  if (!drained) std::fputs("exchange: ClickHouse has not acknowledged everything; the next run sends it again\n", stderr);
-  return drained ? 0 : 1;
+  std::signal(SIGUSR1, [](int) { quiet_signal = 1; });
+  std::signal(SIGUSR2, [](int) { quiet_signal = 0; });
+  Progress progress;
+  while (true) {
+    std::string why;
+    try {
+      return run_venue(a, progress);
+    } catch (const epochcut::Failure& failure) {
+      if (!a.reopen || !failure.retryable || stop_signal != 0) throw;
+      why = failure.what();
+    } catch (const Fenced& fenced) {
+      // Once: a COMMIT whose answer was lost may still take effect behind our back. Twice in a row is another writer.
+      if (!a.reopen || fenced.deposed || progress.reopened || stop_signal != 0) throw;
+      why = fenced.what();
+      progress.reopened = true;
+    }
+    std::fprintf(stderr, "exchange: %s; opening again\n", why.c_str());
+    std::this_thread::sleep_for(std::chrono::milliseconds(500));
+  }
 }
 
 int status(const Arguments& a) {

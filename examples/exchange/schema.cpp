@@ -1,5 +1,7 @@
 #include "exchange/schema.hpp"
 
+#include <utility>
+
 #include "exchange/stream.hpp"
 
 namespace exchange {
@@ -56,6 +58,22 @@ void create_tables(PostgresWriter& ledger, const Layout& layout) {
       acked_sequence bigint NOT NULL DEFAULT 0,
       acked_by text NOT NULL DEFAULT '',
       PRIMARY KEY (stream, authority, relation)) WITH (fillfactor = 10))");
+  // One row per mark cycle, committed with the cycle's token. epoch_sequence: the engine's, at which its books were marked.
+  ledger.execute("CREATE TABLE IF NOT EXISTS " + s + R"(mark_cycles (
+      cycle bigint PRIMARY KEY,
+      epoch_sequence bigint NOT NULL,
+      execution_ns bigint NOT NULL,
+      row_count bigint NOT NULL,
+      sum_low numeric(20, 0) NOT NULL,
+      sum_high numeric(20, 0) NOT NULL,
+      committed_at timestamptz NOT NULL DEFAULT clock_timestamp()))");
+  // drained: from then until `ended` nobody writes, and both stores have acknowledged everything.
+  ledger.execute("CREATE TABLE IF NOT EXISTS " + s + R"(quiet_windows (
+      id bigserial PRIMARY KEY,
+      authority text COLLATE "C" NOT NULL,
+      began timestamptz NOT NULL DEFAULT clock_timestamp(),
+      drained timestamptz,
+      ended timestamptz))");
   ledger.execute("INSERT INTO " + s + "resume_tokens VALUES ($1, $2, 1, 0, 0) ON CONFLICT DO NOTHING", {std::string(stream_id), layout.authority});
   ledger.execute("INSERT INTO " + s + "resume_token_digests SELECT $1, $2, r, 0, 0, 0 FROM unnest('{positions,transactions}'::text[]) r ON CONFLICT DO NOTHING",
                  {std::string(stream_id), layout.authority});
@@ -80,10 +98,15 @@ void create_tables(ClickhouseWriter& analytics, const Layout& layout) {
   analytics.execute("CREATE TABLE IF NOT EXISTS " + d + "positions (" + origin +
                     "currency String, quantity Int64, cost Decimal(38, 8), realized_pnl Decimal(38, 8), last_note Nullable(String), generation UInt64)" +
                     engine);
+  analytics.execute("CREATE TABLE IF NOT EXISTS " + d +
+                    "mark_pnl (event_id UInt64, sequence UInt64, account String, instrument String, currency String, total_pnl Decimal(38, 8), "
+                    "generation UInt64)" +
+                    engine);
   // Who fills this database: a reader that is pointed at the wrong one can say so.
-  analytics.execute("CREATE TABLE IF NOT EXISTS " + d + "epochcut_stream (stream String, authority String) ENGINE = MergeTree ORDER BY stream");
-  if (analytics.query("SELECT count() FROM " + d + "epochcut_stream") == "0\n")
-    analytics.insert(d + "epochcut_stream", std::string(stream_id) + "\t" + layout.authority + "\n");
+  for (const auto& [table, stream] : {std::pair{"epochcut_stream", stream_id}, std::pair{mark_stream_table, mark_stream_id}}) {
+    analytics.execute("CREATE TABLE IF NOT EXISTS " + d + table + " (stream String, authority String) ENGINE = MergeTree ORDER BY stream");
+    if (analytics.query("SELECT count() FROM " + d + table) == "0\n") analytics.insert(d + table, std::string(stream) + "\t" + layout.authority + "\n");
+  }
 }
 
 }  // namespace exchange

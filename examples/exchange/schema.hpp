@@ -1,9 +1,10 @@
 // Where do the rows live?
 // The tables of one authority: a schema in PostgreSQL and a database in ClickHouse. A shadow has its own of both, so that nothing it
-// writes can be taken for production's. Creating is idempotent.
+// writes can be taken for production's. Creating is idempotent, also over the tables of an earlier version.
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "exchange/clickhouse_writer.hpp"
 #include "exchange/postgres_writer.hpp"
@@ -25,6 +26,12 @@ inline Layout layout_of(const std::string& authority) {
   if (authority == "production") return {};
   return {.authority = authority, .schema = authority, .database = "exchange_" + authority};
 }
+
+/// Marks have a stream and a token of their own, in the same two tables. The token stands there from the first run with marks on.
+inline constexpr std::string_view mark_stream_id = "mark_cycles";
+/// In ClickHouse, beside epochcut_stream: who fills mark_pnl. A reader of that relation names it, `ClickHouseOptions{.stream_table = mark_stream_table}`,
+/// since a one-row table can name one stream only.
+inline constexpr const char* mark_stream_table = "mark_stream";
 
 /// Tables, the empty token, and the right to read for the role `recon` where it exists.
 void create_tables(PostgresWriter& ledger, const Layout& layout);

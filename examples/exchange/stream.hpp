@@ -52,10 +52,20 @@ inline std::string account_name(int account) {
   return (account % 2 == 0 ? "acct-" : "Acct_") + std::to_string(1000 + account);
 }
 
+/// A slow triangle wave per instrument plus noise (0 to 99): profits and losses of both signs. Unit: 10^-8, in whole hundredths.
+inline constexpr std::int64_t price_at(std::uint64_t sequence, int instrument, std::uint64_t noise) {
+  const auto i = static_cast<std::uint64_t>(instrument);
+  const std::uint64_t phase = (sequence / 64 + i * 97) % 2048;
+  const std::uint64_t wave = phase < 1024 ? phase : 2048 - phase;
+  return static_cast<std::int64_t>((1000 + i * 2500) * (9000 + 2 * wave + noise) / 10'000) * 1'000'000;
+}
+
 struct ExecutionStream {
   std::uint64_t seed = 1;
   std::uint64_t tie_every = 0;  ///< n: events n + 1, 2n + 1, … share the nanosecond of the event before; 0: only natural ties
   bool rising_ns = false;       ///< no natural ties and no steps back: as friendly to whoever orders by time as an exchange can be
+  /// n: event n, 2n, … is a deposit or an adjustment, and no other; 0: one in about 170 is, at random.
+  std::uint64_t deposit_every = 0;
 
   /// Precondition: sequence >= 1. Cost: about 20 ns.
   Execution at(std::uint64_t sequence) const {
@@ -70,18 +80,14 @@ struct ExecutionStream {
     e.instrument = static_cast<std::uint8_t>(draw.below(instrument_count));
     e.currency = static_cast<std::uint8_t>(currency_of(e.instrument));
     const std::uint64_t rare = draw.below(1024);
-    if (rare < 6) {
-      e.kind = rare < 4 ? EventKind::deposit : EventKind::adjustment;
+    if (deposit_every == 0 ? rare < 6 : sequence % deposit_every == 0) {
+      e.kind = rare % 6 < 4 ? EventKind::deposit : EventKind::adjustment;
       e.amount = static_cast<std::int64_t>(draw.below(1'000'000'000'000)) + 1;
       if (e.kind == EventKind::adjustment && draw.below(2) == 0) e.amount = -e.amount;
       return e;
     }
     if (rare < 16) e.seller = e.buyer;
-    // A slow triangle wave per instrument plus noise, in hundredths: profits and losses of both signs.
-    const std::uint64_t phase = (sequence / 64 + e.instrument * 97u) % 2048;
-    const std::uint64_t wave = phase < 1024 ? phase : 2048 - phase;
-    const std::uint64_t cents = (1000 + e.instrument * 2500u) * (9000 + 2 * wave + draw.below(100)) / 10'000;
-    e.price = static_cast<std::int64_t>(cents) * 1'000'000;
+    e.price = price_at(sequence, e.instrument, draw.below(100));
     e.quantity = static_cast<std::int64_t>(1 + draw.below(50));
     if (rare >= 32) {  // else free of charge: such a trade may leave no row in transactions at all
       e.buyer_fee = e.price * e.quantity / 10'000 * 5;

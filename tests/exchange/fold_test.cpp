@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <functional>
 #include <map>
 #include <random>
@@ -6,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "exchange/mark_rows.hpp"
 #include "exchange/oracle.hpp"
 #include "support/catch.hpp"
 
@@ -173,4 +175,84 @@ TEST_CASE("rows are text that both stores read alike") {
   std::string text;
   append(text, t, 3);
   REQUIRE(text == "1282\t5\t2\t-1\t01234567-89ab-cdef-fedc-ba9876543210\tAcct_1001\t\tadjustment\tUSD\t-0.00000005\ta\\tb\\nc\\\\N\t3\n");
+}
+
+TEST_CASE("deposits come where they are told to, and nowhere else") {
+  constexpr ExecutionStream told{.seed = 42, .deposit_every = 250};
+  int deposits = 0, adjustments = 0;
+  for (std::uint64_t s = 1; s <= 50'000; ++s) {
+    const Execution e = told.at(s);
+    REQUIRE((e.kind != EventKind::trade) == (s % 250 == 0));
+    if (e.kind == EventKind::trade) continue;
+    REQUIRE(e.amount != 0);
+    ++(e.kind == EventKind::deposit ? deposits : adjustments);
+  }
+  REQUIRE(std::min(deposits, adjustments) > 20);
+  // Nothing else about an event depends on it.
+  for (std::uint64_t s = 1; s <= 1'000; ++s) REQUIRE(told.at(s).trade_id == stream.at(s).trade_id);
+}
+
+TEST_CASE("what the custodian holds and what was earned is what the accounts have, at every sequence number") {
+  const ExecutionStream custody{.seed = GENERATE(1u, 42u), .deposit_every = GENERATE(std::uint64_t{0}, std::uint64_t{40})};
+  std::array<Int128, currency_count> holdings{}, earned{};
+  int transfers = 0;
+  Fold fold;
+  Rows rows;
+  for (std::uint64_t s = 1; s <= 20'000; ++s) {
+    const Execution e = custody.at(s);
+    rows.clear();
+    fold.apply(e, rows);
+    if (e.kind != EventKind::trade) ++transfers, holdings[e.currency] += e.amount;
+    for (const TransactionRow& t : rows.transactions)
+      if (t.kind == TransactionKind::realized_pnl) earned[static_cast<std::size_t>(t.currency)] += t.amount;
+    bool square = true;
+    for (std::size_t c = 0; c < currency_count; ++c) square &= holdings[c] + earned[c] == fold.books().sum_of_currency(static_cast<int>(c));
+    REQUIRE(square);
+  }
+  REQUIRE(transfers > 50);
+  REQUIRE(std::none_of(holdings.begin(), holdings.end(), [](Int128 h) { return h == 0; }));
+  REQUIRE(std::none_of(earned.begin(), earned.end(), [](Int128 e) { return e == 0; }));
+}
+
+TEST_CASE("each mark cycle adds up to zero in every currency, and says what a position is worth") {
+  constexpr std::uint64_t every = 700;
+  std::map<std::pair<int, int>, Int128> paid;  // for all that an account ever bought, less what it sold for
+  std::map<std::pair<int, int>, std::int64_t> quantity;
+  Fold fold;
+  Rows rows;
+  Digest ids;
+  int rows_of_worth = 0;
+  for (std::uint64_t s = 1; s <= 30 * every; ++s) {
+    const Execution e = stream.at(s);
+    fold.apply(e, rows);
+    if (e.kind == EventKind::trade) {
+      paid[{e.buyer, e.instrument}] += Int128{e.price} * e.quantity, quantity[{e.buyer, e.instrument}] += e.quantity;
+      paid[{e.seller, e.instrument}] -= Int128{e.price} * e.quantity, quantity[{e.seller, e.instrument}] -= e.quantity;
+    }
+    if (s % every != 0) continue;
+    const std::vector<MarkRow> marks = mark_rows(s / every, fold);
+    std::array<Int128, currency_count> sums{};
+    REQUIRE(marks.size() == paid.size());  // one per account and instrument ever traded, a wash trade's and a closed one's too
+    std::uint64_t previous = 0;
+    for (const MarkRow& m : marks) {
+      // However it was bought and sold: what it would bring at the mark, less what was paid for it.
+      const std::pair key{m.account, m.instrument};
+      REQUIRE(m.total_pnl == Int128{mark_price(s, m.instrument)} * quantity.at(key) - paid.at(key));
+      REQUIRE((m.event_id > previous && m.event_id >> mark_leg_bits == s / every && m.cycle == s / every));
+      previous = m.event_id;
+      sums[static_cast<std::size_t>(m.currency)] += m.total_pnl;
+      rows_of_worth += m.total_pnl != 0;
+      ids += epochcut::digest_of_event_id(m.event_id);
+    }
+    REQUIRE(std::all_of(sums.begin(), sums.end(), [](Int128 sum) { return sum == 0; }));
+    ids -= digest_of(marks);
+  }
+  REQUIRE(ids == Digest{});
+  REQUIRE(rows_of_worth > 100'000);
+}
+
+TEST_CASE("a mark row is text in the order of its table") {
+  std::string text;
+  append(text, MarkRow{mark_event_id(3, 1, 4), 3, 1, 4, 4, -5}, 2);
+  REQUIRE(text == "3145772\t3\tAcct_1001\tUSD-PERP-14\tUSD\t-0.00000005\t2\n");
 }
