@@ -145,7 +145,7 @@ gcc_leg() {
 }
 
 sanitizers_leg() {
-  build sanitizers "$build-asan" 'unit_tests fuzz_harnesses' -DCMAKE_CXX_FLAGS_RELEASE=-O0 -DEPOCHCUT_SANITIZE=ON || return
+  build sanitizers "$build-asan" 'unit_tests fuzz_harnesses operate_tests recon_engine_face' -DCMAKE_CXX_FLAGS_RELEASE=-O0 -DEPOCHCUT_SANITIZE=ON || return
   run_tests sanitizers "$build-asan" -L '^unit$' -E '^lint'
 }
 
@@ -159,7 +159,7 @@ threads_leg() {
     return
   }
   TSAN_OPTIONS="suppressions=$repository/tests/support/tsan.supp history_size=4" \
-    run_tests threads "$build-tsan" -R '^(unit|live\.(threads|exchange|clickhouse|postgres))$'
+    run_tests threads "$build-tsan" -R '^(unit|recon_engine|recon_engine\.face|live\.(threads|exchange|clickhouse|postgres))$'
 }
 
 postgres18_leg() {

@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -163,7 +164,7 @@ inline std::vector<SoakPair> scan_pairs(const SoakInput& in, const std::vector<S
   if (in.by_cycle)
     for (const std::size_t i : live)
       if (const auto cycle = cycle_of(runs[i])) cycles.emplace_back(*cycle, i);
-  std::stable_sort(cycles.begin(), cycles.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::sort(cycles.begin(), cycles.end());
 
   std::vector<SoakPair> pairs;
   for (const Instant fire : in.old_fires) {
@@ -272,7 +273,8 @@ inline SoakScan scan(const SoakInput& in) {
     if ((run.check_id == in.old_id || run.check_id == in.live_id) && (run.trigger == "cron" || run.trigger == "event") &&
         run.scheduled >= in.from - pair_within && run.scheduled < in.until + pair_within)
       out.runs.push_back(run);
-  std::stable_sort(out.runs.begin(), out.runs.end(), [](const SoakRun& a, const SoakRun& b) { return a.scheduled < b.scheduled; });
+  std::sort(out.runs.begin(), out.runs.end(),
+            [](const SoakRun& a, const SoakRun& b) { return std::tie(a.scheduled, a.started) < std::tie(b.scheduled, b.started); });
 
   out.pairs = scan_pairs(in, out.runs);
 
@@ -291,7 +293,8 @@ inline SoakScan scan(const SoakInput& in) {
   out.episodes = scan_episodes(in, window, in.old_id, old_fires);
   const std::vector<Episode> live = scan_episodes(in, window, in.live_id, in.cycles.empty() ? live_fires : std::vector<Instant>{});
   out.episodes.insert(out.episodes.end(), live.begin(), live.end());
-  std::stable_sort(out.episodes.begin(), out.episodes.end(), [](const Episode& a, const Episode& b) { return a.first < b.first; });
+  std::sort(out.episodes.begin(), out.episodes.end(),
+            [](const Episode& a, const Episode& b) { return std::tie(a.first, a.check_id) < std::tie(b.first, b.check_id); });
 
   // Each run answers to one fire, each fire has one run.
   std::vector<const SoakRun*> old_runs, live_runs;
@@ -313,9 +316,9 @@ inline SoakScan scan(const SoakInput& in) {
     std::vector<std::pair<std::uint64_t, const SoakRun*>> by_cycle;
     for (const SoakRun* run : live_runs)
       if (const auto cycle = cycle_of(*run)) by_cycle.emplace_back(*cycle, run);
-    std::stable_sort(by_cycle.begin(), by_cycle.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+    std::sort(by_cycle.begin(), by_cycle.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
     std::vector<const SoakRun*> by_start = live_runs;
-    std::stable_sort(by_start.begin(), by_start.end(), [](const SoakRun* a, const SoakRun* b) { return a->started < b->started; });
+    std::sort(by_start.begin(), by_start.end(), [](const SoakRun* a, const SoakRun* b) { return a->started < b->started; });
     for (const MarkCycle& cycle : in.cycles) {
       if (!inside(cycle.committed)) continue;
       const auto it = std::lower_bound(by_cycle.begin(), by_cycle.end(), cycle.cycle, [](const auto& c, std::uint64_t wanted) { return c.first < wanted; });
