@@ -25,7 +25,9 @@ Run hostile_run() {
   Run run = run_at("transactions-balance", 5);
   run.trigger = "event", run.event_key = "7", run.paging = run.unsynchronised = run.confirmed = run.retryable = true;
   run.status = epochcut::Status::fail, run.reason = Reason::differs;
-  run.message = std::string("a quote ' and \" and \\ and\ta zero byte ") + '\0' + " and no UTF-8 \xFF\xC3 and '); DROP TABLE x; -- ä";
+  run.message = "a quote ' and \" and \\ and\ta zero byte ";
+  run.message += '\0';
+  run.message += " and no UTF-8 \xFF\xC3 and '); DROP TABLE x; -- ä";
   run.stream = "s", run.authority = "a", run.generation = ~std::uint64_t{0}, run.epoch = epochcut::Epoch{~std::uint64_t{0}, -9};
   run.left_witness = "snapshot", run.right_witness = "id_digest", run.left = R"([{"amount":"1.00"}])", run.right = R"([{"amount":"2.00"}])";
   run.equal = 1, run.changed = 2, run.only_left = 3, run.only_right = 4;
