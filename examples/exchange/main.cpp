@@ -221,7 +221,7 @@ void stand_still(Venue& venue, const Arguments& a, Progress& progress) {
   std::fflush(stdout);
   while (stop_signal == 0 && wants_quiet(a, progress)) {
     const bool before = venue.quiet();
-    venue.rest();
+    venue.rest(std::chrono::seconds(1), a.stop_at);
     if (!before && venue.quiet()) std::printf("%s: drained\n", authority);
     std::fflush(stdout);
     std::this_thread::sleep_for(std::chrono::milliseconds(20));

@@ -26,9 +26,9 @@ std::uint64_t Venue::step(std::uint64_t limit) {
 
 bool Venue::drain(std::chrono::milliseconds timeout) { return engine_.drain(timeout) && (!courier_ || courier_->drain(timeout)); }
 
-void Venue::rest(std::chrono::milliseconds timeout) {
+void Venue::rest(std::chrono::milliseconds timeout, std::uint64_t limit) {
   // What a predecessor issued and never committed stands in ClickHouse alone; the next batch is that one, so it comes before anyone compares at rest.
-  if (!window_.open() && fresh_) step();
+  if (!window_.open() && fresh_) step(limit);
   if (!window_.open()) window_.begin();
   if (!window_.drained() && drain(timeout)) window_.say_drained();
 }

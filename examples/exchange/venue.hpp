@@ -31,8 +31,9 @@ class Venue {
   /// Everything acknowledged, and every transfer completed; false if that takes longer.
   bool drain(std::chrono::milliseconds timeout = std::chrono::seconds(30));
 
-  /// Begins a quiet window, and says that it is drained as soon as that is so; call it again until quiet().
-  void rest(std::chrono::milliseconds timeout = std::chrono::seconds(1));
+  /// Begins a quiet window, and says that it is drained as soon as that is so; call it again until quiet(). A venue that was just opened commits one batch
+  /// before, up to `limit`: the one that its predecessor may have left in ClickHouse alone.
+  void rest(std::chrono::milliseconds timeout = std::chrono::seconds(1), std::uint64_t limit = no_limit);
   bool quiet() const { return window_.drained(); }
   /// Ends the window, if one is open.
   void wake();

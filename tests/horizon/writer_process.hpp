@@ -61,7 +61,14 @@ class WriterProcess {
         ended = ::waitpid(child, &status, WNOHANG) == child;
       }
       if (!ended && stop.stop_requested()) {
-        if (!end_politely(child, status)) error_ = "the exchange could not be stopped politely";
+        bool polite = end_politely(child, status);
+        // It may not have heard the signal yet, or met a killed one's late COMMIT: then another one is started, and ends for it.
+        for (int again = 0; !polite && again < moved_tokens_max && left_early(status); ++again) {
+          const pid_t other = start(batch);
+          std::this_thread::sleep_for(std::chrono::seconds(1));
+          polite = end_politely(other, status);
+        }
+        if (!polite) error_ = "the exchange could not be stopped politely";
         break;
       }
       if (!ended) {
@@ -77,6 +84,10 @@ class WriterProcess {
       while (batch == before) batch = batch_min + random_.below(batch_max - batch_min + 1);
     }
     running_ = false;
+  }
+
+  static bool left_early(int status) {
+    return (WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM) || (WIFEXITED(status) && WEXITSTATUS(status) == token_moved);
   }
 
   bool end_politely(pid_t child, int& status) {
