@@ -5,7 +5,7 @@
 #
 #   gcc         g++, all tests
 #   sanitizers  g++ with AddressSanitizer and UndefinedBehaviorSanitizer: what needs no server
-#   threads     clang with ThreadSanitizer and warnings as errors, everything built, each header alone too: what has threads
+#   threads     clang with ThreadSanitizer and warnings as errors, each header alone too: what has threads (with --full everything is built)
 #   postgres18  the ledger's tests once more, on PostgreSQL 18
 #   fuzz        clang's fuzzers, each for a minute (only --full)
 #
@@ -152,7 +152,9 @@ sanitizers_leg() {
 # One build answers two questions: whether all of it compiles without a warning elsewhere, and whether threads race.
 threads_leg() {
   # -Wshadow is for clang alone: g++ 12 also means by it what is no mistake.
-  build threads "$build-tsan" 'all all_verify_interface_header_sets' -DCMAKE_CXX_COMPILER="$clang" -DCMAKE_CXX_FLAGS_RELEASE='-O1 -gline-tables-only' \
+  targets='unit_tests recon_engine_tests recon_engine_face live_threads live_exchange live_clickhouse live_postgres'
+  [ "$mode" != full ] || targets=all
+  build threads "$build-tsan" "$targets all_verify_interface_header_sets" -DCMAKE_CXX_COMPILER="$clang" -DCMAKE_CXX_FLAGS_RELEASE='-O1 -gline-tables-only' \
     -DCMAKE_CXX_FLAGS='-fsanitize=thread -Werror -Wshadow' || return
   start_servers "$scratch/servers" || {
     broken_leg threads "the servers do not start."

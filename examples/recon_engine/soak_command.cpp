@@ -88,11 +88,10 @@ std::vector<Instant> fires_of(const CheckConfig& check, Instant from, Instant un
 /// Takes `--name value` pairs; what is not among `names` is refused.
 std::map<std::string, std::string> options_of(const std::vector<std::string>& arguments, std::size_t begin, const std::set<std::string>& names) {
   std::map<std::string, std::string> out;
-  for (std::size_t i = begin; i < arguments.size(); ++i) {
+  for (std::size_t i = begin; i < arguments.size(); i += 2) {
     if (!names.contains(arguments[i])) throw Failure(Reason::configuration, "there is no option " + arguments[i] + " here");
     if (i + 1 == arguments.size()) throw Failure(Reason::configuration, arguments[i] + " takes a value");
     out[arguments[i]] = arguments[i + 1];
-    ++i;
   }
   return out;
 }
