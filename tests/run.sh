@@ -9,8 +9,8 @@
 #   postgres18  the ledger's tests once more, on PostgreSQL 18
 #   fuzz        clang's fuzzers, each for a minute (only --full)
 #
-#   --quick          of the first leg what finds most in five minutes, the build included: unit tests, lints, the simulation, and on live servers
-#                    the traps, the conformance and the sentences; they see EPOCHCUT_QUICK=1
+#   --quick          what finds most in five minutes, the build included: unit tests, lints, the simulation, recon-engine in memory, and on live
+#                    servers the traps, the conformance and the sentences; they see EPOCHCUT_QUICK=1
 #   --full           the long form of the tests that have one (they see EPOCHCUT_FULL=1)
 #   --build-dir DIR  build in DIR, and the other legs in DIR-asan, DIR-tsan and DIR-fuzz (default: build in the repository)
 #   --help           this text
@@ -127,14 +127,14 @@ run_tests() { # LEG FOLDER CTEST-OPTION...
 gcc_leg() {
   # Tests compile twice as fast as with -O2 -g and run long enough waiting; assertions stay on.
   targets=
-  [ "$mode" != quick ] || targets='unit_tests simulation live_conformance live_traps live_sentences'
+  [ "$mode" != quick ] || targets='unit_tests operate_tests recon_engine_tests docs_snippets simulation live_conformance live_traps live_sentences'
   build gcc "$build" "$targets" -DCMAKE_CXX_FLAGS_RELEASE=-O1 -DCMAKE_CXX_FLAGS=-Werror -DEPOCHCUT_CHDB_ROOT="$chdb" || return
   start_servers "$scratch/servers" || {
     broken_leg gcc "the servers do not start."
     return
   }
   case $mode in
-    quick) run_tests gcc "$build" -R '^(unit|simulation|lint\..*|docs\..*|live\.(conformance|traps|sentences))$' ;;
+    quick) run_tests gcc "$build" -R '^(unit|operate|recon_engine|simulation|lint\..*|docs\..*|live\.(conformance|traps|sentences))$' ;;
     normal) run_tests gcc "$build" -LE '^full$' ;;
     full) run_tests gcc "$build" ;;
   esac
