@@ -223,7 +223,6 @@ trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/epochcut-tests.XXXXXX") || fail 1 "can't make a temporary folder."
-chmod 711 "$scratch" # root's servers run as another account
 chmod 711 "$scratch" # for root the servers run as another account
 
 say "packages"
