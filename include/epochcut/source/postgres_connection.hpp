@@ -144,22 +144,7 @@ class Connection {
   /// Begins a read-only transaction, with its settings and then `locks`, in one round trip. In one list an error ends all of it, so a BEGIN that fails
   /// can't let a later statement run in autocommit. Settings are the transaction's, never the session's: a transaction pooler would hand a session's
   /// `default_transaction_read_only = on` to the next program, which writes. Errors: `lock_timeout`, and as `query`.
-  void begin(const std::string& mode, const std::string& locks, const Control& control) {
-    open(control);
-    const auto set = [&](const char* name, Millis limit) { return std::string("; SET LOCAL ") + name + " = " + std::to_string(limit.count()); };
-    statement_limit_ = limit(options_.statement_timeout, control);
-    query("BEGIN " + mode + "READ ONLY; SET LOCAL row_security = off" + set("statement_timeout", statement_limit_) +
-              set("lock_timeout", limit(options_.lock_timeout, control)) +
-              set("idle_in_transaction_session_timeout", limit(options_.idle_in_transaction_timeout, control)) + (locks.empty() ? "" : "; " + locks),
-          {}, control);
-    if (PQtransactionStatus(connection_) != PQTRANS_INTRANS) {
-      close();
-      throw Failure(Reason::wrong_isolation,
-                    "PostgreSQL at " + where_ + " did not stay in a transaction; connect to the server itself or to a pooler in transaction mode")
-          .poison()
-          .at(where_);
-    }
-  }
+  void begin(const std::string& mode, const std::string& locks, const Control& control) { start_transaction(mode + "READ ONLY", locks, control); }
 
   /// COMMIT of a failed transaction succeeds with the tag ROLLBACK: the tag decides. Errors: `incomplete`.
   void commit(const Control& control) {
@@ -167,6 +152,15 @@ class Connection {
     if (std::string_view(PQcmdStatus(result.get())) == "COMMIT" && PQtransactionStatus(connection_) == PQTRANS_IDLE) return;
     close();
     throw Failure(Reason::incomplete, "PostgreSQL at " + where_ + " rolled the reading back; read again").poison().at(where_);
+  }
+
+  /// One statement that writes, in a transaction of its own that is on disk, and on each synchronous standby, before this returns. For
+  /// postgres_authority.hpp alone. Errors: as `query` and `commit`; an answer that was lost does not say whether it took effect.
+  Result write(const std::string& sql, std::span<const std::string> parameters, const Control& control) {
+    start_transaction("ISOLATION LEVEL READ COMMITTED READ WRITE", "SET LOCAL synchronous_commit = on", control);
+    Result result = query(sql, parameters, control);
+    commit(control);
+    return result;
   }
 
   /// One statement in a transaction of its own.
@@ -178,6 +172,23 @@ class Connection {
   }
 
  private:
+  void start_transaction(const std::string& mode, const std::string& further, const Control& control) {
+    open(control);
+    const auto set = [&](const char* name, Millis limit) { return std::string("; SET LOCAL ") + name + " = " + std::to_string(limit.count()); };
+    statement_limit_ = limit(options_.statement_timeout, control);
+    query("BEGIN " + mode + "; SET LOCAL row_security = off" + set("statement_timeout", statement_limit_) +
+              set("lock_timeout", limit(options_.lock_timeout, control)) +
+              set("idle_in_transaction_session_timeout", limit(options_.idle_in_transaction_timeout, control)) + (further.empty() ? "" : "; " + further),
+          {}, control);
+    if (PQtransactionStatus(connection_) != PQTRANS_INTRANS) {
+      close();
+      throw Failure(Reason::wrong_isolation,
+                    "PostgreSQL at " + where_ + " did not stay in a transaction; connect to the server itself or to a pooler in transaction mode")
+          .poison()
+          .at(where_);
+    }
+  }
+
   /// A limit that the server takes: 0 would be none at all.
   static Millis limit(Millis wanted, const Control& control) {
     const Millis left = control.remaining(wanted);
