@@ -6,5 +6,6 @@
 #include <epochcut/verdict/check.hpp>
 #include <epochcut/verdict/bracket.hpp>
 #include <epochcut/verdict/report.hpp>
+#include <epochcut/verdict/planted.hpp>
 #include <epochcut/verdict/shadow_gate.hpp>
 #include <epochcut/version.hpp>

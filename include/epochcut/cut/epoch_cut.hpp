@@ -123,6 +123,11 @@ class EpochCut {
     read.about = source.about(plan.relation, control);
     require_stream(read.about, token);
     const Millis start = control.clock->now();
+    if (plan.history == History::current) {
+      read_state(source, plan, at, policy, control, read);
+      read.waited = control.clock->now() - start;
+      return read;
+    }
     std::uint64_t count_when_read = 0;
     for (read.attempts = 1, read.full_reads = 0;; ++read.attempts) {
       const Reached reached = look(source, plan, at, policy, control, read, count_when_read);
@@ -220,10 +225,11 @@ class EpochCut {
     if (tokens_.empty())
       throw Failure(Reason::missing_token,
                     "the anchor hands out no token, so \"" + plan.relation + "\" can't be read as of an epoch; name its token table and stream");
-    if (plan.history == History::current)
-      throw Failure(Reason::not_as_of,
-                    "current(\"" + plan.relation + "\") has no history to read as of an epoch; use events() or latest(), or at_rest(source)");
     const Token& token = token_of(plan.relation);
+    if (plan.history == History::current) {
+      read.stream = token.stream.id, read.epoch = token.epoch;
+      return as_of(token);
+    }
     if (policy.witness == Witness::max_version && !token.stream.acknowledged)
       throw Failure(Reason::configuration, "stream " + token.stream.id +
                                                " does not declare that rows are acknowledged before its token commits, so the newest " +
@@ -242,6 +248,26 @@ class EpochCut {
     if (about.stream.empty() || about.stream == token.stream.id) return;
     throw Failure(Reason::wrong_stream, about.relation + " is filled from stream \"" + about.stream + "\", but the anchor's token counts stream \"" +
                                             token.stream.id + "\"; epochs of two streams never compare, point the check at the right store");
+  }
+
+  /// State has no history: only a source that stands at the epoch itself, and says so by a token of its own in the same snapshot, can show it.
+  /// Looks again, within the policy, while it stands somewhere else.
+  template <class Source_>
+  void read_state(Source_& source, const QueryPlan& plan, const AsOf& at, const HorizonPolicy& policy, const Control& control, Read& read) const {
+    for (read.attempts = 1, read.full_reads = 0;; ++read.attempts) {
+      try {
+        take(source, plan, at, Form::plain, control, read);
+        if (read.proof.snapshot && *read.proof.snapshot == at.epoch && !read.about.stream.empty()) return;
+        throw Failure(Reason::not_as_of, "current(\"" + plan.relation +
+                                             "\") has no history to read as of an epoch, and its source has no token that stands there; use events() or "
+                                             "latest(), or at_rest(source)");
+      } catch (const Failure& failure) {
+        if (failure.kind != Reason::not_as_of || !failure.retryable) throw;
+        const Step next = step(policy, Reached::no, control.clock->now() - taken_at_, read.attempts - 1);
+        if (next.action != Step::Action::wait) throw;
+        control.sleep(next.delay);
+      }
+    }
   }
 
   template <class Source_>

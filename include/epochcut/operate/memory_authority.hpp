@@ -48,6 +48,7 @@ class MemoryAuthority {
 
   bool arm(const ArmRequest& request) {
     if (row_.generation != request.generation || row_.marker || row_.committed_seq >= request.stop_at || row_.owner == request.successor) return false;
+    if (request.arms && *request.arms != row_.arms) return false;
     const RecordedVerdict* newest = nullptr;
     for (const RecordedVerdict& v : verdicts)
       if (v.candidate == request.successor && v.build_id == request.build_id) newest = &v;
@@ -55,6 +56,8 @@ class MemoryAuthority {
     for (const SeamRow& seam : seams)
       if (seam.splice_id == request.splice_id) return false;
     row_.marker = StopMarker{request.stop_at, request.successor, request.splice_id};
+    armed_build_ = request.build_id;
+    ++row_.arms;
     return true;
   }
 
@@ -64,9 +67,9 @@ class MemoryAuthority {
     return true;
   }
 
-  /// The successor stands at `sequence` with this chain, for that splice. False: that marker is not there, or is not for this candidate.
-  bool record(const std::string& splice_id, std::string_view candidate, std::uint64_t sequence, const Chain& chain) {
-    if (!row_.marker || row_.marker->splice_id != splice_id || row_.marker->successor != candidate) return false;
+  /// The successor stands at `sequence` with this chain, for that splice. False: that marker is not there, or is not for this candidate in this build.
+  bool record(const std::string& splice_id, std::string_view candidate, std::uint64_t sequence, const Chain& chain, std::string_view build_id) {
+    if (!row_.marker || row_.marker->splice_id != splice_id || row_.marker->successor != candidate || armed_build_ != build_id) return false;
     chains[splice_id] = {sequence, chain};
     return true;
   }
@@ -103,6 +106,7 @@ class MemoryAuthority {
  private:
   Clock* clock_;
   AuthorityRow row_;
+  std::string armed_build_;
   Millis hold_until_{0};
 };
 

@@ -50,6 +50,7 @@ struct AuthorityRow {
   Chain chain;                      ///< at `committed_seq`
   std::optional<StopMarker> marker{};
   std::optional<std::uint64_t> hold_at{};  ///< a shadow stands there for a gate; nothing once that has run out
+  std::uint64_t arms = 0;                  ///< how often it was armed, ever
   friend bool operator==(const AuthorityRow&, const AuthorityRow&) = default;
 };
 
@@ -69,6 +70,8 @@ struct ArmRequest {
   std::uint64_t stop_at = 0;          ///< the first event that is the successor's
   std::uint64_t verdict_seq_min = 0;  ///< the gate's last cut must lie at or past this sequence number
   Millis verdict_age_max{3'600'000};  ///< on the store's clock
+  /// As it was read before the first try, so that a statement that comes after its own disarm arms nothing. `Splice` fills it; none: not looked at.
+  std::optional<std::uint64_t> arms{};
 };
 
 struct SpliceLimits {
@@ -132,10 +135,9 @@ struct CandidateStep {
 };
 
 /// `lag`: events that the shadow stays behind production on purpose, so that a gate finds it before its epoch; it ends when armed for `me`.
-/// `batch`: how many events past production's token the stream has handed out already. `recorded`: it has said so for this splice.
-/// A shadow never passes production's token but on its way to a seam, so that no seam can lie behind it.
-constexpr CandidateStep candidate_step(const AuthorityRow& production, const AuthorityRow& shadow, std::string_view me, bool recorded, std::uint64_t lag,
-                                       std::uint64_t batch) {
+/// `recorded`: it has said so for this splice. A shadow never passes production's token, so no seam can ever lie behind it, and what it takes over is
+/// what it has folded; the price is that at the seam it has the owner's last batch still to fold.
+constexpr CandidateStep candidate_step(const AuthorityRow& production, const AuthorityRow& shadow, std::string_view me, bool recorded, std::uint64_t lag) {
   using Action = CandidateStep::Action;
   if (production.owner == me) {
     if (shadow.committed_seq < production.committed_seq) return {Action::follow, production.committed_seq};
@@ -145,7 +147,7 @@ constexpr CandidateStep candidate_step(const AuthorityRow& production, const Aut
   if (production.marker && production.marker->successor == me) {
     const std::uint64_t last = production.marker->stop_at - 1;
     if (shadow.committed_seq >= last) return {shadow.committed_seq == last && !recorded ? Action::record : Action::wait, last};
-    upto = std::min(last, production.committed_seq + batch);
+    upto = std::min(last, production.committed_seq);
   }
   if (shadow.hold_at) upto = std::min(upto, *shadow.hold_at);
   return {shadow.committed_seq < upto ? Action::follow : Action::wait, upto};
@@ -201,12 +203,7 @@ class Splice {
     std::optional<Millis> flipped_at;
     std::optional<SpliceState> told;
     for (;; control_.clock->sleep(limits_.poll)) {
-      bool cancelled = false;
-      try {
-        control_.check();
-      } catch (const Failure&) {
-        cancelled = true;
-      }
+      const bool stop = cancelled();
       const AuthorityRow row = known([&] { return store_->read(); });
       report_.seam = known([&] { return store_->seam(id_); });
       const bool mine = row.marker && row.marker->splice_id == id_;
@@ -221,15 +218,15 @@ class Splice {
       if (report_.state == SpliceState::confirmed) return report_;
       if (report_.state == SpliceState::flipped) {
         if (!flipped_at) flipped_at = now;
-        if (cancelled || now - *flipped_at >= limits_.confirm_wait)
+        if (stop || now - *flipped_at >= limits_.confirm_wait)
           return ended(SpliceState::flipped, "generation " + std::to_string(report_.seam->to_gen) + " owns the authority from " +
                                                  std::to_string(report_.seam->s) + " on and has not committed yet: start its engine, or splice back");
         continue;
       }
-      if (cancelled || now >= deadline) {
+      if (stop || now >= deadline) {
         // Whichever of the two statements comes first decides; the next look says which.
         if (known([&] { return store_->disarm(id_); }))
-          return ended(SpliceState::staged, cancelled ? "cancelled, and disarmed" : "disarmed: the seam was not reached, or the candidate not there, in time");
+          return ended(SpliceState::staged, stop ? "cancelled, and disarmed" : "disarmed: the seam was not reached, or the candidate not there, in time");
         continue;
       }
       // The owner flips as well. This is for one that is dead.
@@ -238,15 +235,27 @@ class Splice {
   }
 
  private:
-  bool arm(const ArmRequest& request) {
-    for (;;) {
+  bool cancelled() const {
+    try {
+      control_.check();
+      return false;
+    } catch (const Failure&) {
+      return true;
+    }
+  }
+
+  bool arm(ArmRequest request) {
+    for (bool first = true;; first = false) {
       const AuthorityRow row = known([&] { return store_->read(); });
       if (row.marker && row.marker->splice_id == id_) return true;  // an answer was lost, or another run of this tool did it
       if (known([&] { return store_->seam(id_); })) return true;
+      if (first && !request.arms) request.arms = row.arms;
       if (row.marker) return refuse("a splice to " + row.marker->successor + " is armed already: resume it, or abort it");
       if (row.generation != request.generation)
         return refuse("the authority has changed hands: it is generation " + std::to_string(row.generation) + " now; look at its state again");
       if (row.owner == request.successor) return refuse(request.successor + " owns the authority already");
+      if (row.arms != *request.arms) return refuse("it was armed and disarmed in the meantime, by this splice or another: begin anew, with a new id");
+      if (cancelled()) return refuse("cancelled before it was armed");
       if (row.committed_seq >= request.stop_at) return refuse("the owner has passed " + std::to_string(request.stop_at) + " already: choose a later number");
       if (tried_)
         return refuse("the store refused to arm: there is no fresh go for " + request.successor + " in build " + request.build_id + " at or past sequence " +

@@ -19,7 +19,8 @@ struct AuthorityTables {
   std::string seams = "epochcut_seam";        ///< what flips have left behind; as in TokenTable
 };
 
-/// Adds what a splice needs to a token table that is there already, each statement idempotent. The owner of the rows that are there: `owner`.
+/// Adds what a splice needs to a token table that is there already, each statement idempotent. The owner of the rows that are there: `owner`. Seams and
+/// verdicts know authorities by name alone: two streams that are spliced each need an authority of their own name.
 inline std::vector<std::string> create_authority(const AuthorityTables& tables, const std::string& owner) {
   if (owner.empty() || owner.find('\'') != std::string::npos || owner.find('\\') != std::string::npos)
     throw Failure(Reason::configuration, "\"" + owner + "\" can't be an engine's name; leave quotes and backslashes out");
@@ -32,7 +33,8 @@ inline std::vector<std::string> create_authority(const AuthorityTables& tables, 
           ", ADD COLUMN IF NOT EXISTS stop_at bigint CHECK (stop_at IS NULL OR sequence < stop_at)"
           ", ADD COLUMN IF NOT EXISTS successor text COLLATE \"C\" CHECK ((stop_at IS NULL) = (successor IS NULL) AND successor IS DISTINCT FROM owner)"
           ", ADD COLUMN IF NOT EXISTS splice_id uuid CHECK ((stop_at IS NULL) = (splice_id IS NULL))"
-          ", ADD COLUMN IF NOT EXISTS verdict_id uuid",
+          ", ADD COLUMN IF NOT EXISTS verdict_id uuid"
+          ", ADD COLUMN IF NOT EXISTS arms bigint NOT NULL DEFAULT 0",
       "CREATE TABLE IF NOT EXISTS " + quoted_relation(tables.verdicts) +
           " (verdict_id uuid PRIMARY KEY, authority text COLLATE \"C\" NOT NULL, candidate text COLLATE \"C\" NOT NULL, build_id text COLLATE \"C\" NOT NULL, "
           "sequence bigint NOT NULL, decision text COLLATE \"C\" NOT NULL CHECK (decision IN ('go', 'no_go', 'not_yet', 'void', 'override')), "
@@ -46,9 +48,10 @@ inline std::vector<std::string> create_authority(const AuthorityTables& tables, 
   };
 }
 
-/// $1 stream, $2 authority. Columns: generation, owner, sequence, chain (hex), stop_at, successor, splice_id, hold_at. A hold that has run out is none.
+/// $1 stream, $2 authority. Columns: generation, owner, sequence, chain (hex), stop_at, successor, splice_id, hold_at, arms. A hold that
+/// has run out is none.
 inline std::string read_authority(const AuthorityTables& tables) {
-  return "SELECT generation, owner, sequence, encode(chain, 'hex'), stop_at, successor, splice_id, CASE WHEN hold_until > clock_timestamp() THEN hold_at END FROM " +
+  return "SELECT generation, owner, sequence, encode(chain, 'hex'), stop_at, successor, splice_id, CASE WHEN hold_until > clock_timestamp() THEN hold_at END, arms FROM " +
          quoted_relation(tables.token) + " WHERE stream = $1 AND authority = $2";
 }
 
@@ -62,13 +65,14 @@ inline std::string fence(const AuthorityTables& tables) {
 }
 
 /// $1 stream, $2 authority, $3 generation, $4 stop_at, $5 successor, $6 splice_id, $7 build_id, $8 least sequence of the verdict, $9 its greatest age
-/// in milliseconds. One row, or it is refused. The NEWEST verdict counts: a later no_go takes an earlier go back.
+/// in milliseconds, $10 how often the row had been armed when it was read, or -1. One row, or it is refused. The NEWEST verdict counts: a later no_go takes
+/// an earlier go back. An arm outlives its client as a COMMIT does; the count is why it arms nothing after its own disarm.
 inline std::string arm(const AuthorityTables& tables) {
   return "UPDATE " + quoted_relation(tables.token) +
-         " AS t SET stop_at = $4::bigint, successor = $5::text, splice_id = $6::uuid, verdict_id = v.verdict_id FROM (SELECT * FROM " +
+         " AS t SET stop_at = $4::bigint, successor = $5::text, splice_id = $6::uuid, verdict_id = v.verdict_id, arms = t.arms + 1 FROM (SELECT * FROM " +
          quoted_relation(tables.verdicts) +
          " WHERE authority = $2 AND candidate = $5 AND build_id = $7 ORDER BY at DESC, verdict_id LIMIT 1) AS v "
-         "WHERE t.stream = $1 AND t.authority = $2 AND t.generation = $3 AND t.stop_at IS NULL AND t.sequence < $4 AND t.owner <> $5 "
+         "WHERE t.stream = $1 AND t.authority = $2 AND t.generation = $3 AND t.stop_at IS NULL AND t.sequence < $4 AND t.owner <> $5 AND $10::bigint IN (-1, t.arms) "
          "AND v.decision = 'go' AND v.sequence >= $8 AND v.at > clock_timestamp() - $9 * interval '1 millisecond' "
          "AND NOT EXISTS (SELECT FROM " +
          quoted_relation(tables.seams) +
@@ -85,13 +89,13 @@ inline std::string disarm(const AuthorityTables& tables) {
 }
 
 /// The successor stands at the last event before the seam, for THIS splice. $1 stream, $2 authority, $3 splice_id, $4 candidate, $5 sequence, $6 chain
-/// (hex). No row: that marker is not there, or is not for this candidate.
+/// (hex), $7 its build. No row: that marker is not there, or is not for this candidate in this build.
 inline std::string record_chain(const AuthorityTables& tables) {
   return "INSERT INTO " + quoted_relation(tables.chains) +
          " (splice_id, authority, candidate, sequence, chain) SELECT splice_id, authority, successor, $5::bigint, decode($6, 'hex') FROM " +
-         quoted_relation(tables.token) +
-         " WHERE stream = $1 AND authority = $2 AND splice_id = $3 AND successor = $4 "
-         "ON CONFLICT (splice_id) DO UPDATE SET sequence = excluded.sequence, chain = excluded.chain";
+         quoted_relation(tables.token) + " AS t WHERE stream = $1 AND authority = $2 AND splice_id = $3 AND successor = $4 AND EXISTS (SELECT FROM " +
+         quoted_relation(tables.verdicts) +
+         " AS v WHERE v.verdict_id = t.verdict_id AND v.build_id = $7) ON CONFLICT (splice_id) DO UPDATE SET sequence = excluded.sequence, chain = excluded.chain";
 }
 
 /// $1 stream, $2 authority, $3 splice_id. Its seam (from_gen, to_gen, s) if this statement was the one that flipped; no row otherwise.

@@ -42,12 +42,14 @@ class PostgresAuthority {
     row.chain = *chain;
     if (!null(result, 0, 4)) row.marker = StopMarker{number(result, 0, 4), text(result, 0, 5), text(result, 0, 6)};
     if (!null(result, 0, 7)) row.hold_at = number(result, 0, 7);
+    row.arms = number(result, 0, 8);
     return row;
   }
 
   bool arm(const ArmRequest& r) {
-    return changed(postgres::arm(tables_), {stream_, authority_, std::to_string(r.generation), std::to_string(r.stop_at), r.successor, r.splice_id, r.build_id,
-                                            std::to_string(r.verdict_seq_min), std::to_string(r.verdict_age_max.count())});
+    return changed(postgres::arm(tables_),
+                   {stream_, authority_, std::to_string(r.generation), std::to_string(r.stop_at), r.successor, r.splice_id, r.build_id,
+                    std::to_string(r.verdict_seq_min), std::to_string(r.verdict_age_max.count()), r.arms ? std::to_string(*r.arms) : "-1"});
   }
   bool disarm(const std::string& splice_id) { return changed(postgres::disarm(tables_), {stream_, authority_, splice_id}); }
   bool flip(const std::string& splice_id) { return changed(postgres::flip(tables_), {stream_, authority_, splice_id}); }
