@@ -9,7 +9,7 @@
 # EPOCHCUT_SKIP_INSTALL=1 trusts that everything is there already, for systems without Debian's packages.
 
 epochcut_embedded_packages='g++ cmake libfmt-dev'
-epochcut_build_packages='g++ cmake git libpq-dev libcurl4-openssl-dev libfmt-dev catch2 libbenchmark-dev'
+epochcut_build_packages='g++ cmake git libpq-dev libcurl4-openssl-dev libfmt-dev catch2 librapidcheck-dev libbenchmark-dev'
 epochcut_server_packages='postgresql-15 clickhouse-server clickhouse-client curl'
 # What recon_engine and its custodian are made of; the names of time zones are data.
 epochcut_recon_packages='libcpp-httplib-dev libssl-dev libbrotli-dev zlib1g-dev nlohmann-json3-dev libtomlplusplus-dev prometheus-cpp-dev libhowardhinnant-date-dev tzdata'

@@ -31,6 +31,9 @@ class Column {
   /// The raw cells, for loops that know the type: words for 8-byte types, wides for decimal (unscaled) and uuid (big endian).
   std::span<const std::uint64_t> words() const { return words_; }
   std::span<const Int128> wides() const { return wides_; }
+  /// Of text: where each cell ends in `characters()`; it begins where the one before ends.
+  std::span<const std::uint64_t> ends() const { return ends_; }
+  std::span<const char> characters() const { return bytes_; }
   std::string_view text(std::size_t row) const {
     const std::uint64_t begin = row == 0 ? 0 : ends_[row - 1];
     return {bytes_.data() + begin, static_cast<std::size_t>(ends_[row] - begin)};
