@@ -1,0 +1,139 @@
+// Two sides in no order: the same counts and the same differences as the reference finds in them once they are sorted, whatever the hashes do.
+#include <epochcut/diff/hashed_diff.hpp>
+
+#include <algorithm>
+#include <numeric>
+
+#include "diff/random_tables.hpp"
+#include "testing/tables.hpp"
+
+using namespace epochcut;
+using namespace random_tables;
+using namespace tables;
+
+namespace {
+
+Relation joined(const std::vector<Relation>& blocks) {
+  Relation all = blocks.front().empty_copy();
+  for (const Relation& block : blocks) all.append(block);
+  return all;
+}
+
+Relation in_order(const Relation& from, const std::vector<std::size_t>& order) {
+  Relation to = from.empty_copy();
+  for (const std::size_t row : order) to.append_row(from, row);
+  return to;
+}
+
+Relation sorted(const Relation& from) {
+  std::vector<std::size_t> order(from.rows());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    for (const Field& f : from.fields)
+      if (f.role == Role::key)
+        if (const auto o = compare(f.column[a], f.column[b]); o != 0) return o < 0;
+    return false;
+  });
+  return in_order(from, order);
+}
+
+template <class Diff>
+std::vector<std::string> said(Diff diff) {
+  FirstDifferences first(10'000);
+  try {
+    const DiffCounts counts = diff(first);
+    std::vector<std::string> lines = lines_of(counts, first.take());
+    std::sort(lines.begin() + 1, lines.end());
+    return lines;
+  } catch (const Failure& failure) {
+    return {std::string(to_string(failure.kind))};
+  }
+}
+
+}  // namespace
+
+TEST_CASE("unordered sides: what the reference finds in them once they are sorted") {
+  int twice = 0, differing = 0, equal = 0;
+  CHECK(rc::check("hashed is plain", [&] {
+    const Made m = made();
+    const Relation left = joined(m.left), right = joined(m.right);
+    const auto plain = said([&](auto& sink) {
+      BlockCursor l({sorted(left)}), r({sorted(right)});
+      return plain_diff(l, r, m.rules, sink);
+    });
+    (plain.size() == 1 ? (plain[0] == "unordered" ? twice : equal) : differing)++;
+    std::vector<std::size_t> order(left.rows());
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    std::rotate(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(order.size() / 3), order.end());
+    std::reverse(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(order.size() / 2));
+    const Relation shuffled = in_order(left, order);
+    const auto hashed = said([&](auto& sink) {
+      BlockCursor l(cut(shuffled, 3)), r(m.right);
+      return hashed_diff(l, r, m.rules, sink);
+    });
+    RC_ASSERT(hashed == plain);
+  }));
+  CHECK(twice > 0);
+  CHECK(differing > 0);
+  CHECK(equal > 0);
+}
+
+TEST_CASE("many partitions, one difference of each kind in all of them") {
+  Relation left = table({{"k", Role::key, Type::uint64}, {"v", Role::value, Type::int64}}), right = left;
+  constexpr std::uint64_t rows = 50'000;
+  for (std::uint64_t i = 0; i < rows; ++i) {
+    const std::uint64_t a = i * 48'271 % rows, b = i * 16'807 % rows;  // two orders of the same numbers
+    if (a != 7) left.fields[0].column.append_word(a), left.fields[1].column.append_word(a);
+    if (b != 40'000) right.fields[0].column.append_word(b), right.fields[1].column.append_word(b == 123 ? 0 : b);
+  }
+  BlockCursor l({left}), r({right});
+  FirstDifferences first(10);
+  const DiffCounts c = hashed_diff(l, r, {}, first);
+  CHECK(c.equal == rows - 3);
+  CHECK(c.only_left == 1);
+  CHECK(c.only_right == 1);
+  CHECK(c.changed == 1);
+  std::vector<std::string> lines = lines_of(c, first.take());
+  std::sort(lines.begin() + 1, lines.end());
+  REQUIRE(lines.size() == 4);
+  CHECK(lines[1] == "0|k=40000|v=40000");
+  CHECK(lines[2] == "1|k=7|v=7");
+  CHECK(lines[3] == "2|k=123|v=123|v=0");
+}
+
+TEST_CASE("more than may be held is refused before it is held") {
+  Relation t = table({{"k", Role::key, Type::uint64}});
+  for (std::uint64_t i = 0; i < 1000; ++i) t.fields[0].column.append_word(i);
+  const auto run = [&](std::uint64_t bytes_max) {
+    BlockCursor l({t}), r({t});
+    NullSink sink;
+    return hashed_diff(l, r, {}, sink, {.bytes_max = bytes_max}).equal;
+  };
+  CHECK(run(1 << 20) == 1000);
+  CHECK(refusal([&] { run(100'000); }) == Reason::too_large);
+  CHECK(contains(sentence([&] { run(100'000); }), "by the right side"));
+  CHECK(contains(sentence([&] { run(10'000); }), "by the left side"));
+}
+
+TEST_CASE("a NULL is no value, a negative number no great one, and a wide number all of its bits") {
+  const auto differences = [](Type a, int a_scale, const std::vector<Value>& lefts, Type b, int b_scale, const std::vector<Value>& rights) {
+    Relation left = table({{"k", Role::key, Type::int64}, {"v", Role::value, a, a_scale}}),
+             right = table({{"k", Role::key, Type::int64}, {"v", Role::value, b, b_scale}});
+    for (std::size_t i = 0; i < lefts.size(); ++i) {
+      left.fields[0].column.append_word(i), left.fields[1].column.append(lefts[i]);
+      right.fields[0].column.append_word(i), right.fields[1].column.append(rights[i]);
+    }
+    BlockCursor l({left}), r({right});
+    NullSink sink;
+    return hashed_diff(l, r, {}, sink).differences();
+  };
+  const Int128 top = static_cast<Int128>(1) << 126;
+  const auto wide = [](Int128 w) { return Value(Decimal{w, 0}); };
+  CHECK(differences(Type::decimal, 0, {wide(top), wide(-top), wide(0)}, Type::decimal, 0, {wide(-top), wide(-top), Value::null_of(Type::decimal)}) == 2);
+  CHECK(differences(Type::int64, 0, {Value(-1), Value(5)}, Type::uint64, 0, {Value(~std::uint64_t{0}), Value(std::uint64_t{5})}) == 1);
+  CHECK(differences(Type::int64, 0, {Value(0), Value::null_of(Type::int64)}, Type::int64, 0, {Value::null_of(Type::int64), Value::null_of(Type::int64)}) == 1);
+  CHECK(differences(Type::decimal, 2, {Value(Decimal{150, 2}), Value(Decimal{151, 2})}, Type::decimal, 4,
+                    {Value(Decimal{15'000, 4}), Value(Decimal{15'000, 4})}) == 1);
+  CHECK(differences(Type::float64, 0, {Value(0.0), Value(1.0)}, Type::float64, 0, {Value(-0.0), Value(1.0)}) == 0);
+  CHECK(differences(Type::int64, 0, {Value(2), Value(3)}, Type::decimal, 8, {Value(Decimal{200'000'000, 8}), Value(Decimal{3, 8})}) == 1);
+}
