@@ -26,6 +26,9 @@ export LC_ALL PATH
 timeout_s=${EPOCHCUT_SERVERS_TIMEOUT_S:-60}
 recon_password=recon-secret
 recon_log_password=recon-log-secret
+production_password=production-secret
+shadow_password=shadow-secret
+cutover_password=cutover-secret
 
 say() { printf 'servers.sh: %s\n' "$*" >&2; }
 fail() { # CODE SENTENCE
@@ -262,7 +265,7 @@ pg_sql() { # DATABASE, SQL on standard input
 # The database sorts text by a language, not by bytes, as a real one does: a reader that forgets COLLATE "C" then fails
 # here and not at its user's. What recon may read it is granted when the tables are made; it can't even make a temporary one.
 pg_populate() {
-  pg_make_database && pg_make_log
+  pg_make_database && pg_make_log && pg_make_engines
 }
 
 pg_make_database() {
@@ -284,6 +287,18 @@ CREATE SCHEMA recon_engine AUTHORIZATION recon_log;
 ALTER ROLE recon_log IN DATABASE exchange SET search_path = recon_engine;
 END
     : >"$pg_dir/log-populated"
+}
+
+# Who owns production writes it, a candidate writes its shadow, and the tool moves the one row between them. What each may do is granted with the tables.
+pg_make_engines() {
+  [ ! -e "$pg_dir/engines-populated" ] || return 0
+  pg_sql exchange <<END &&
+CREATE ROLE exchange_production LOGIN PASSWORD '$production_password';
+CREATE ROLE exchange_shadow LOGIN PASSWORD '$shadow_password';
+CREATE ROLE cutover LOGIN PASSWORD '$cutover_password';
+REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+END
+    : >"$pg_dir/engines-populated"
 }
 
 pg_stop() {
@@ -370,6 +385,10 @@ END
 END
   mkdir -p "$ch_dir/users.d"
   sed "s/SHA256/$(printf %s "$recon_password" | sha256sum | cut -d ' ' -f 1)/" "$(dirname "$0")/recon.xml" >"$ch_dir/users.d/recon.xml"
+  sed -e "s/PRODUCTION_SHA256/$(printf %s "$production_password" | sha256sum | cut -d ' ' -f 1)/" \
+    -e "s/SHADOW_SHA256/$(printf %s "$shadow_password" | sha256sum | cut -d ' ' -f 1)/" \
+    -e "s/CUTOVER_SHA256/$(printf %s "$cutover_password" | sha256sum | cut -d ' ' -f 1)/" \
+    "$(dirname "$0")/exchange.xml" >"$ch_dir/users.d/exchange.xml"
 }
 
 ch_launch() {
@@ -439,7 +458,13 @@ write_env() {
 export EPOCHCUT_POSTGRES='host=127.0.0.1 port=$pg_port user=epochcut dbname=exchange'
 export EPOCHCUT_POSTGRES_RECON='host=127.0.0.1 port=$pg_port user=recon password=$recon_password dbname=exchange'
 export EPOCHCUT_POSTGRES_LOG='host=127.0.0.1 port=$pg_port user=recon_log password=$recon_log_password dbname=exchange'
+export EPOCHCUT_POSTGRES_PRODUCTION='host=127.0.0.1 port=$pg_port user=exchange_production password=$production_password dbname=exchange'
+export EPOCHCUT_POSTGRES_SHADOW='host=127.0.0.1 port=$pg_port user=exchange_shadow password=$shadow_password dbname=exchange'
+export EPOCHCUT_POSTGRES_CUTOVER='host=127.0.0.1 port=$pg_port user=cutover password=$cutover_password dbname=exchange'
 export EPOCHCUT_CLICKHOUSE='http://127.0.0.1:$ch_http/'
+export EPOCHCUT_CLICKHOUSE_PRODUCTION='http://production:$production_password@127.0.0.1:$ch_http/'
+export EPOCHCUT_CLICKHOUSE_SHADOW='http://shadow:$shadow_password@127.0.0.1:$ch_http/'
+export EPOCHCUT_CLICKHOUSE_CUTOVER='http://cutover:$cutover_password@127.0.0.1:$ch_http/'
 export EPOCHCUT_CLICKHOUSE_RECON='http://recon:$recon_password@127.0.0.1:$ch_http/'
 export EPOCHCUT_CLICKHOUSE_TCP_PORT='$ch_tcp'
 export EPOCHCUT_SERVERS_DIR='$dir'

@@ -88,8 +88,16 @@ struct Position {
   bool traded = false;  ///< else there never was one
 };
 
+/// What a program may be built with, to see whether a gate finds it.
+enum class PlantedBug : std::uint8_t {
+  none,
+  rounding,  ///< of every 100 000 events one trade charges its buyer 10^-8 too much
+};
+
 class Fold {
  public:
+  explicit Fold(PlantedBug bug = PlantedBug::none) : bug_(bug) {}
+
   /// Appends the rows of the next event to `rows`. Precondition: `e.sequence` follows the last one.
   void apply(const Execution& e, Rows& rows) {
     assert(e.sequence == books_.sequence + 1);
@@ -101,9 +109,10 @@ class Fold {
       book(e, leg, e.buyer, -1, deposit ? TransactionKind::deposit : TransactionKind::adjustment, e.amount, memo_of(e), rows);
       return;
     }
-    trade(e, leg, 0, e.buyer, e.quantity, e.buyer_fee, rows);
+    const std::int64_t buyer_fee = e.buyer_fee + rounding_error(e);
+    trade(e, leg, 0, e.buyer, e.quantity, buyer_fee, rows);
     trade(e, leg, 1, e.seller, -e.quantity, e.seller_fee, rows);
-    if (e.buyer_fee + e.seller_fee != 0) book(e, leg, fee_account, e.instrument, TransactionKind::fee, e.buyer_fee + e.seller_fee, std::nullopt, rows);
+    if (buyer_fee + e.seller_fee != 0) book(e, leg, fee_account, e.instrument, TransactionKind::fee, buyer_fee + e.seller_fee, std::nullopt, rows);
   }
 
   const Books& books() const { return books_; }
@@ -176,6 +185,19 @@ class Fold {
     return memos[choice];
   }
 
+  /// The first trade with a fee from event 5 000, 105 000, … on.
+  std::int64_t rounding_error(const Execution& e) {
+    if (bug_ == PlantedBug::none) return 0;
+    if (e.sequence / bug_every_ >= bugs_ && e.sequence % bug_every_ >= bug_first_ && e.buyer_fee != 0) {
+      bugs_ = e.sequence / bug_every_ + 1;
+      return 1;
+    }
+    return 0;
+  }
+  static constexpr std::uint64_t bug_every_ = 100'000, bug_first_ = 5'000;
+
+  PlantedBug bug_;
+  std::uint64_t bugs_ = 0;
   Books books_;
   std::vector<Position> positions_ = std::vector<Position>(static_cast<std::size_t>(account_count) * instrument_count);
 };

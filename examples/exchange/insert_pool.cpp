@@ -38,7 +38,13 @@ bool InsertPool::submit(Insert insert, milliseconds timeout) {
 
 bool InsertPool::idle() const {
   return queue_.empty() && sending_ == 0 &&
-         std::all_of(watermarks_.begin(), watermarks_.end(), [](const auto& w) { return w.second.told == w.second.acknowledged; });
+         std::all_of(watermarks_.begin(), watermarks_.end(), [this](const auto& w) { return w.second.told == to_tell(w.second); });
+}
+
+void InsertPool::committed(std::uint64_t sequence) {
+  const std::lock_guard lock(mutex_);
+  committed_ = sequence;
+  changed_.notify_all();
 }
 
 bool InsertPool::drain(milliseconds timeout) {
@@ -104,12 +110,12 @@ void InsertPool::tell() {
   std::unique_lock lock(mutex_);
   while (true) {
     const auto untold = [&] {
-      return std::find_if(watermarks_.begin(), watermarks_.end(), [](const auto& w) { return w.second.told != w.second.acknowledged; });
+      return std::find_if(watermarks_.begin(), watermarks_.end(), [this](const auto& w) { return w.second.told != to_tell(w.second); });
     };
     changed_.wait(lock, [&] { return untold() != watermarks_.end() || abandoned_ || (closing_ && queue_.empty() && sending_ == 0); });
     const auto next = untold();
     if (abandoned_ || next == watermarks_.end()) return;
-    const std::uint64_t sequence = next->second.acknowledged;
+    const std::uint64_t sequence = to_tell(next->second);
     const std::string relation = next->first, server = server_;
     lock.unlock();
     bool told = false;

@@ -4,6 +4,7 @@
 // submit() and drain() from one thread; an insert that fails is sent again and again.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
@@ -42,7 +43,9 @@ class InsertPool {
 
   /// Takes the insert over; blocks while the queue is full, and gives it up with false if that lasts longer.
   bool submit(Insert insert, std::chrono::milliseconds timeout);
-  /// Blocks until everything submitted was acknowledged and told; false if that takes longer.
+  /// The ledger has committed up to here. Nothing above it is told: it may yet be another engine's to write.
+  void committed(std::uint64_t sequence);
+  /// Blocks until everything submitted was acknowledged, and told as far as it has committed; false if that takes longer.
   bool drain(std::chrono::milliseconds timeout);
   /// Drops everything that was not sent yet, as a crash would.
   void abandon();
@@ -65,6 +68,7 @@ class InsertPool {
   void write(unsigned seed);
   void tell();
   void acknowledge(const Insert& insert, const std::string& server);
+  std::uint64_t to_tell(const Watermark& watermark) const { return std::min(watermark.acknowledged, committed_); }
   bool idle() const;
 
   const std::string url_, database_;
@@ -77,6 +81,7 @@ class InsertPool {
   std::map<std::string, Watermark> watermarks_;
   std::string server_;
   int sending_ = 0;
+  std::uint64_t committed_ = 0;
   bool closing_ = false, abandoned_ = false;
   std::vector<std::thread> writers_;
   std::thread teller_;

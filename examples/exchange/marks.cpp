@@ -105,7 +105,7 @@ void Marker::commit(const Books& books, const Digest& rows) {
       {cycle, std::to_string(books.sequence), ns, std::to_string(rows.count), std::to_string(rows.sum_low), std::to_string(rows.sum_high)});
   // Within the transaction: whoever hears of a cycle can read it.
   ledger_.execute("NOTIFY mark_cycles, '" + cycle + "'");
-  if (options_.crash_at == CrashPoint::marks_commit_sent && books.sequence >= options_.crash_from) ledger_.send_commit();
+  if (options_.crash_at == CrashPoint::marks_commit_sent && books.sequence >= options_.crash_from) ledger_.send("COMMIT");
   crash_if(CrashPoint::marks_commit_sent, books.sequence);
   ledger_.commit();
   ++cycle_, digest_ = all;

@@ -101,8 +101,9 @@ void PostgresWriter::commit() {
   if (result.tag() != "COMMIT") throw Failure(Reason::unknown, "PostgreSQL rolled the transaction back at COMMIT").statement("COMMIT");
 }
 
-void PostgresWriter::send_commit() {
-  if (PQsendQuery(connection_, "COMMIT") != 1) fail(nullptr, "COMMIT");
+void PostgresWriter::send(const std::string& sql, const std::vector<std::string>& parameters) {
+  const auto values = pointers(parameters);
+  if (PQsendQueryParams(connection_, sql.c_str(), static_cast<int>(values.size()), nullptr, values.data(), nullptr, nullptr, 0) != 1) fail(nullptr, sql);
   while (PQflush(connection_) == 1) {
   }
 }

@@ -48,8 +48,8 @@ class PostgresWriter {
   void copy(const std::string& sql, std::string_view rows);
   /// COMMIT of a failed transaction succeeds with the tag ROLLBACK; this one throws.
   void commit();
-  /// Sends COMMIT and does not wait: for whoever is about to crash.
-  void send_commit();
+  /// Sends one statement and does not wait: for whoever is about to crash.
+  void send(const std::string& sql, const std::vector<std::string>& parameters = {});
 
  private:
   pg_result* checked(pg_result* result, const std::string& sql);

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "exchange/authority.hpp"
 #include "exchange/stream.hpp"
 
 namespace exchange {
@@ -16,7 +17,48 @@ void Layout::validate() const {
   if (partitions < 1 || partitions > 64) throw Failure(Reason::configuration, "partitions must be 1 to 64");
 }
 
-void create_tables(PostgresWriter& ledger, const Layout& layout) {
+namespace {
+
+/// Rights are granted to the roles that exist: an exchange without them runs as its owner. Table by table, so that a new table is nobody's by default.
+void grant_rights(PostgresWriter& ledger, const std::string& schema, Kind kind) {
+  const auto exists = [&](const char* role) { return ledger.execute("SELECT FROM pg_roles WHERE rolname = $1", {role}).rows() == 1; };
+  const auto grant = [&](const std::string& right, const std::string& what, const char* role) {
+    ledger.execute("GRANT " + right + " ON " + what + " TO " + role);
+  };
+  const auto in = [&](const char* table) { return schema + "." + table; };
+  for (const char* reader : {"recon", "cutover"})
+    if (exists(reader)) {
+      grant("USAGE", "SCHEMA " + schema, reader);
+      grant("SELECT", "ALL TABLES IN SCHEMA " + schema, reader);
+    }
+  const char* writer = kind == Kind::production ? "exchange_production" : "exchange_shadow";
+  if (exists(writer)) {
+    grant("USAGE", "SCHEMA " + schema, writer);
+    grant("SELECT", "ALL TABLES IN SCHEMA " + schema, writer);
+    grant("INSERT", in("transactions") + ", " + in("mark_cycles") + ", " + in("epochcut_seam"), writer);
+    grant("INSERT, UPDATE", in("balances") + ", " + in("resume_tokens") + ", " + in("resume_token_digests") + ", " + in("quiet_windows"), writer);
+    grant("USAGE", "SEQUENCE " + in("quiet_windows_id_seq"), writer);
+    if (kind == Kind::shadow) grant("INSERT", in("engine_build"), writer);
+  }
+  // What a candidate sees of production: the token that it follows, and the one table where it says where it stands.
+  if (kind == Kind::production && exists("exchange_shadow")) {
+    grant("USAGE", "SCHEMA " + schema, "exchange_shadow");
+    grant("SELECT", in("resume_tokens") + ", " + in("epochcut_seam") + ", " + in("epochcut_verdict"), "exchange_shadow");
+    grant("SELECT, INSERT, UPDATE", in("epochcut_chain"), "exchange_shadow");
+  }
+  if (exists("cutover")) {
+    if (kind == Kind::production) {
+      grant("UPDATE (generation, owner, stop_at, successor, splice_id, verdict_id, arms)", in("resume_tokens"), "cutover");
+      grant("INSERT", in("epochcut_verdict") + ", " + in("epochcut_seam"), "cutover");
+    } else {
+      grant("UPDATE (hold_at, hold_until)", in("resume_tokens"), "cutover");
+    }
+  }
+}
+
+}  // namespace
+
+void create_tables(PostgresWriter& ledger, const Layout& layout, const std::string& owner, Kind kind) {
   layout.validate();
   const std::string s = layout.schema + ".";
   ledger.execute("SET client_min_messages = warning");
@@ -74,13 +116,22 @@ void create_tables(PostgresWriter& ledger, const Layout& layout) {
       began timestamptz NOT NULL DEFAULT clock_timestamp(),
       drained timestamptz,
       ended timestamptz))");
-  ledger.execute("INSERT INTO " + s + "resume_tokens VALUES ($1, $2, 1, 0, 0) ON CONFLICT DO NOTHING", {std::string(stream_id), layout.authority});
+  // An ALTER that has nothing to do would wait for every reader all the same, and every writer for it. `arms` is the newest of its columns.
+  const bool has_authority =
+      ledger.execute("SELECT FROM pg_attribute WHERE attrelid = to_regclass($1) AND attname = 'arms'", {s + "resume_tokens"}).rows() == 1;
+  const std::vector<std::string> authority = epochcut::postgres::create_authority(authority_tables(layout), owner);
+  for (const std::string& statement : authority)
+    if (!has_authority || statement.starts_with("CREATE")) ledger.execute(statement);
+  if (kind == Kind::shadow)
+    ledger.execute("CREATE TABLE IF NOT EXISTS " + s +
+                   "engine_build (engine text COLLATE \"C\" NOT NULL, build_id text COLLATE \"C\" NOT NULL, "
+                   "started_at timestamptz NOT NULL DEFAULT clock_timestamp())");
+  ledger.execute("INSERT INTO " + s +
+                     "resume_tokens (stream, authority, generation, sequence, latest_execution_ns, owner) VALUES ($1, $2, 1, 0, 0, $3) ON CONFLICT DO NOTHING",
+                 {std::string(stream_id), layout.authority, owner});
   ledger.execute("INSERT INTO " + s + "resume_token_digests SELECT $1, $2, r, 0, 0, 0 FROM unnest('{positions,transactions}'::text[]) r ON CONFLICT DO NOTHING",
                  {std::string(stream_id), layout.authority});
-  if (ledger.execute("SELECT FROM pg_roles WHERE rolname = 'recon'").rows() == 1) {
-    ledger.execute("GRANT USAGE ON SCHEMA " + layout.schema + " TO recon");
-    ledger.execute("GRANT SELECT ON ALL TABLES IN SCHEMA " + layout.schema + " TO recon");
-  }
+  grant_rights(ledger, layout.schema, kind);
 }
 
 void create_tables(ClickhouseWriter& analytics, const Layout& layout) {

@@ -3,6 +3,7 @@
 // writes can be taken for production's. Creating is idempotent, also over the tables of an earlier version.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -33,8 +34,16 @@ inline constexpr std::string_view mark_stream_id = "mark_cycles";
 /// since a one-row table can name one stream only.
 inline constexpr const char* mark_stream_table = "mark_stream";
 
-/// Tables, the empty token, and the right to read for the role `recon` where it exists.
-void create_tables(PostgresWriter& ledger, const Layout& layout);
+/// Who writes a layout's tables: production's owner of the moment, or the one engine whose shadow it is.
+enum class Kind : std::uint8_t { production, shadow };
+inline Kind kind_of(const Layout& layout) { return layout.authority == "production" ? Kind::production : Kind::shadow; }
+
+/// Tables, the empty token, owned by `owner`, and the rights of the roles of examples/servers.sh, each where it exists: recon reads all, exchange_production
+/// writes production, exchange_shadow writes shadows, cutover reads all and moves the authority.
+void create_tables(PostgresWriter& ledger, const Layout& layout, const std::string& owner, Kind kind);
+inline void create_tables(PostgresWriter& ledger, const Layout& layout, const std::string& owner = "incumbent") {
+  create_tables(ledger, layout, owner, kind_of(layout));
+}
 void create_tables(ClickhouseWriter& analytics, const Layout& layout);
 
 }  // namespace exchange

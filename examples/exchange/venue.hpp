@@ -23,10 +23,10 @@ struct VenueOptions {
 class Venue {
  public:
   /// Errors: as Engine, Marker and Courier.
-  explicit Venue(const VenueOptions& options);
+  explicit Venue(const VenueOptions& options, HotStart* hot = nullptr);
 
-  /// One batch, at most up to `limit`, and the mark cycle that is due after it; returns the committed sequence number.
-  /// Precondition: no quiet window is open.
+  /// One batch, at most up to `limit`, and the mark cycle that is due after it; returns the committed sequence number. With marks or custody a splice is
+  /// refused: nothing hands over the marks' stream, nor the transfers that are open. Precondition: no quiet window is open.
   std::uint64_t step(std::uint64_t limit = no_limit);
   /// Everything acknowledged, and every transfer completed; false if that takes longer.
   bool drain(std::chrono::milliseconds timeout = std::chrono::seconds(30));
@@ -39,7 +39,8 @@ class Venue {
   void wake();
 
   const Engine& engine() const { return engine_; }
-  std::uint64_t sequence() const { return engine_.books().sequence; }
+  std::uint64_t sequence() const { return engine_.sequence(); }
+  int splices_refused() const { return splices_refused_; }
   std::uint64_t cycle() const { return marker_ ? marker_->cycle() : 0; }
 
  private:
@@ -48,6 +49,7 @@ class Venue {
   Engine engine_;
   std::optional<Marker> marker_;
   std::optional<Courier> courier_;
+  int splices_refused_ = 0;
   bool fresh_ = true;  ///< no batch was committed since it was opened
 };
 

@@ -186,3 +186,40 @@ TEST_CASE("how complete a side is has a name") {
   CHECK(to_string(Completeness::short_of) == "short_of");
   CHECK(to_string(Completeness::unknown) == "unknown");
 }
+
+TEST_CASE("state is read from a follower that stands at the epoch by a token of its own, and from no other") {
+  Exchange x;
+  x.run(three);
+  const Cut cut = cut_of(x);
+  Epoch stands{3, 0};
+  int looks = 0;
+  const Relation rows = table({{"currency", Role::key, Type::text}, {"amount", Role::value, Type::decimal, 2}}, {{"EUR", money(750)}});
+  x.analytics.create("balances", rows.empty_copy());
+  x.analytics.insert("balances", rows);
+  x.analytics.declare("trade_engine", "shadow");
+  Hooked shadow{&x.analytics};
+  shadow.after = [&](Proof& proof, Relation&) {
+    ++looks;
+    proof.snapshot = stands;
+  };
+  const auto read = [&] { return cut.read(shadow, balances(), {.budget = Millis{500}}, {.clock = &x.clock}); };
+  CHECK(lines(read().rows) == Lines{"EUR 7.50"});
+  CHECK(read().witness == Witness::snapshot);
+  CHECK(read().completeness == Completeness::proved);
+  stands = {4, 0};  // past the epoch is no better than short of it
+  CHECK(refusal(read) == Reason::not_as_of);
+  stands = {2, 0};
+  CHECK(refusal(read) == Reason::not_as_of);
+  shadow.after = [&](Proof&, Relation&) {};
+  CHECK(refusal(read) == Reason::not_as_of);  // it says nothing of where it stands
+  shadow.after = [&](Proof& proof, Relation&) {
+    if (++looks < 3) throw Failure(Reason::not_as_of, "it still stands elsewhere").retry();
+    proof.snapshot = Epoch{3, 0};
+  };
+  looks = 0;
+  CHECK(read().attempts == 3);  // what is on its way there is waited for
+  looks = -1'000'000;
+  const Millis before = x.clock.now();
+  CHECK(refusal(read) == Reason::not_as_of);
+  CHECK(x.clock.now() - before <= Millis{600});
+}

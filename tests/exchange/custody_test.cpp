@@ -243,3 +243,35 @@ TEST_CASE("a transfer begins before its batch may commit, and stays open until i
   CHECK(held_up());
   CHECK(stores.token() == 350);
 }
+
+TEST_CASE("with a transfer open at a custodian that is away, nobody says that the exchange is drained") {
+  Stores stores;
+  stores.options.engine.stream.deposit_every = deposit_every;
+  stores.options.engine.batch = 50;
+  const Folder folder;
+  Custodian custodian(folder);
+  stores.options.custody = {.url = custodian.url(), .settle = 500ms, .patience = 500ms};
+  Venue venue(stores.options);
+  advance(venue, deposit_every);
+  custodian.kill();
+  const std::string vault = process::contents(custodian.state());
+  REQUIRE(vault.find("begin transfer-150") != std::string::npos);
+  REQUIRE(vault.find("complete") == std::string::npos);
+
+  // Asked again and again, past the moment at which the transfer was due.
+  for (const auto until = std::chrono::steady_clock::now() + 2s; std::chrono::steady_clock::now() < until;) {
+    venue.rest(50ms);
+    REQUIRE_FALSE(venue.quiet());
+    REQUIRE(stores.ask_ledger("SELECT count(*) FROM quiet_windows WHERE drained IS NOT NULL") == "0");
+  }
+  REQUIRE(stores.ask_ledger("SELECT count(*) FROM quiet_windows WHERE ended IS NULL") == "1");  // it has been asked, and stands still
+  CHECK(stores.token() == deposit_every);
+  CHECK_FALSE(venue.drain(50ms));
+
+  custodian.start();
+  for (const auto until = std::chrono::steady_clock::now() + 60s; !venue.quiet() && std::chrono::steady_clock::now() < until;) venue.rest(1s);
+  REQUIRE(venue.quiet());
+  CHECK(stores.ask_ledger("SELECT count(*) FROM quiet_windows WHERE drained IS NOT NULL AND ended IS NULL") == "1");
+  require_arrived(stores, custodian.url(), deposit_every);
+  venue.wake();
+}

@@ -9,6 +9,7 @@
 
 #include "exchange/mark_rows.hpp"
 #include "exchange/oracle.hpp"
+#include "exchange/row_chain.hpp"
 #include "support/catch.hpp"
 
 using namespace exchange;
@@ -255,4 +256,69 @@ TEST_CASE("a mark row is text in the order of its table") {
   std::string text;
   append(text, MarkRow{mark_event_id(3, 1, 4), 3, 1, 4, 4, -5}, 2);
   REQUIRE(text == "3145772\t3\tAcct_1001\tUSD-PERP-14\tUSD\t-0.00000005\t2\n");
+}
+
+TEST_CASE("the planted bug is one rounding error in 100 000 events, and each is an event of its own") {
+  Fold right, wrong(PlantedBug::rounding);
+  std::vector<std::uint64_t> hit;
+  for (std::uint64_t s = 1; s <= 210'000; ++s) {
+    Rows a, b;
+    right.apply(stream.at(s), a), wrong.apply(stream.at(s), b);
+    if (a.transactions == b.transactions) continue;
+    hit.push_back(s);
+    REQUIRE(a.positions == b.positions);
+    REQUIRE(a.transactions.size() == b.transactions.size());
+    Int128 off = 0;
+    for (std::size_t i = 0; i < a.transactions.size(); ++i) off += b.transactions[i].amount - a.transactions[i].amount;
+    REQUIRE(off == 0);  // the buyer's loss is the exchange's gain: no sum over an event shows it
+  }
+  REQUIRE(hit.size() == 3);
+  for (std::size_t i = 0; i < hit.size(); ++i) REQUIRE((hit[i] >= i * 100'000 + 5'000 && hit[i] < i * 100'000 + 5'100));
+}
+
+TEST_CASE("the chain is the same however events are batched, and another after any change of any row") {
+  Fold fold;
+  Rows all;
+  Chain whole;
+  std::vector<Rows> events;
+  for (std::uint64_t s = 1; s <= 300; ++s) {
+    const std::size_t transactions = all.transactions.size(), positions = all.positions.size();
+    fold.apply(stream.at(s), all);
+    whole = extend(whole, s, all, transactions, positions);
+    events.push_back({{all.transactions.begin() + static_cast<std::ptrdiff_t>(transactions), all.transactions.end()},
+                      {all.positions.begin() + static_cast<std::ptrdiff_t>(positions), all.positions.end()}});
+  }
+  const auto chain_of = [&] {
+    Chain chain;
+    for (std::size_t i = 0; i < events.size(); ++i) chain = extend(chain, i + 1, events[i]);
+    return chain;
+  };
+  REQUIRE(chain_of() == whole);
+  const auto changed = [&](auto& field, auto value) {
+    const auto before = field;
+    field = value;
+    const bool differs = chain_of() != whole;
+    field = before;
+    return differs;
+  };
+  for (std::size_t i = 0; i < events.size(); i += 50) {
+    REQUIRE_FALSE(events[i].transactions.empty());
+    REQUIRE_FALSE(events[i].positions.empty());
+    TransactionRow& t = events[i].transactions.back();
+    PositionRow& p = events[i].positions.front();
+    REQUIRE(changed(t.amount, t.amount + 1));
+    REQUIRE(changed(t.account, t.account + 1));
+    REQUIRE(changed(t.currency, t.currency + 1));
+    REQUIRE(changed(t.kind, TransactionKind::adjustment));
+    REQUIRE(changed(t.memo, std::optional<std::string_view>("other")));
+    REQUIRE(changed(t.execution_ns, t.execution_ns + 1));
+    REQUIRE(changed(p.quantity, p.quantity + 1));
+    REQUIRE(changed(p.cost, Int128{p.cost + 1}));
+    REQUIRE(changed(p.realized_pnl, Int128{p.realized_pnl + (Int128{1} << 70)}));
+    REQUIRE(changed(p.last_note, std::optional<std::string_view>("")));
+    std::swap(events[i].transactions, events[i + 1].transactions);
+    REQUIRE(chain_of() != whole);
+    std::swap(events[i].transactions, events[i + 1].transactions);
+  }
+  REQUIRE(chain_of() == whole);
 }
