@@ -73,6 +73,11 @@ struct Checks {
                                  {{.column = "pnl", .absent_is_zero = true}}},
                                 {"shadow-positions", {analytics, whole_positions}, {shadow, whole_positions}},
                                 {"shadow-transactions", {analytics, sums_by_kind}, {shadow, sums_by_kind}}};
+
+  // Can the comparison see? Production against itself must be equal, and with one changed value in it must not.
+  Planted<Analytics> planted{analytics};
+  std::vector<Invariant> control{{"same", {analytics, whole_positions}, {analytics, whole_positions}, {}, true},
+                                 {"planted", {analytics, whole_positions}, {planted, whole_positions}, {}, true}};
 };
 
 std::string brief(const Outcome& o) {
@@ -114,6 +119,10 @@ int show(Ledger& ledger, Analytics& analytics, Analytics& shadow, const Options&
     tally.naive_alarms += naive.status == Status::fail;
     tally.cut_passes += all == Status::pass;
     tally.cut_alarms += all == Status::fail;
+    if (run % 5 == 1) {
+      const std::vector<Outcome> control = check(ledger, std::span<const Invariant>(checks.control), check_options);
+      gate.control(control[0], control[1], checks.planted.plant());
+    }
     decision = gate.add(std::span<const Outcome>(outcomes).subspan(2), clock.now());
     const std::uint64_t sequence = outcomes[0].epoch ? outcomes[0].epoch->sequence : before;
     fmt::print("{:>2}/{:<2}  {:>10}  {:>9}  {:<14} | {:<12} {:<12} {:<12} {:<12} {:>6}  {}\n", run, options.seconds, sequence,
