@@ -68,7 +68,8 @@ void Board::add(const Run& run) {
   reach(state_.engine.reached, run);
   CheckState* check = find(run.check_id);
   if (check == nullptr) return;
-  check->running_since.reset();
+  // Runs are recorded by another thread than the one that runs them, so the next may have begun by now: it goes on.
+  if (check->running_since && *check->running_since <= run.started) check->running_since.reset();
   ++check->ended[static_cast<std::size_t>(run.status)];
   take(*check, run);
 }

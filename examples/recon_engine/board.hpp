@@ -77,7 +77,7 @@ class Board final : public Sink {
   /// Runs from the log, oldest first. They count for the page, not for `coalesced` and `missed`.
   void restore(const std::vector<Run>& runs);
 
-  /// Ends what `began` began. A run of a check that is not configured is ignored.
+  /// Ends what `began` began, unless that is a later run. A run of a check that is not configured is ignored.
   void add(const Run& run) override;
   void began(std::string_view check_id, Instant at);
   /// `next_fire` absent: an event will say. `missed` and `coalesced` are the schedule's own counts, which only rise until it is made anew.

@@ -73,18 +73,20 @@ inline Question omnibus_balances_square() {
             {sum("amount")}}}};
 }
 
-/// All comparisons of a question as one outcome: the worst speaks, and costs add up.
+/// All comparisons of a question as one outcome: the worst speaks, of several the first that names keys, and costs add up.
 inline epochcut::Outcome all_of(std::vector<epochcut::Outcome> outcomes, const Question& question, std::string id) {
   std::vector<epochcut::Status> statuses;
   for (const epochcut::Outcome& o : outcomes) statuses.push_back(o.status);
   const epochcut::Status status = epochcut::all_of(statuses);
   std::size_t speaks = 0;
   while (outcomes[speaks].status != status) ++speaks;
+  for (std::size_t i = speaks; outcomes[speaks].differences.empty() && i < outcomes.size(); ++i)
+    if (outcomes[i].status == status && !outcomes[i].differences.empty()) speaks = i;
   epochcut::Outcome all = outcomes[speaks];
   all.id = std::move(id);
+  if (outcomes.size() > 1) all.message = question.comparisons[speaks].name + ": " + outcomes[speaks].message;
   for (std::size_t i = 0; i < outcomes.size(); ++i) {
     const epochcut::Outcome& o = outcomes[i];
-    if (outcomes.size() > 1 && i == speaks) all.message = question.comparisons[i].name + ": " + o.message;
     if (i == speaks) continue;
     all.question += o.question;
     for (auto side : {&epochcut::Outcome::left, &epochcut::Outcome::right}) {
@@ -93,7 +95,10 @@ inline epochcut::Outcome all_of(std::vector<epochcut::Outcome> outcomes, const Q
       (all.*side).waited = std::max((all.*side).waited, (o.*side).waited);
     }
     all.took = std::max(all.took, o.took);
-    if (status == epochcut::Status::pass) all.message += "; " + question.comparisons[i].name + ": " + o.message;
+    if (status == epochcut::Status::pass)
+      all.message += "; " + question.comparisons[i].name + ": " + o.message;
+    else if (o.status != epochcut::Status::pass)
+      all.message += "; " + question.comparisons[i].name + " is " + std::string(to_string(o.status)) + ": " + std::string(to_string(o.reason));
   }
   return all;
 }

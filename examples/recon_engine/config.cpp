@@ -248,6 +248,15 @@ Config parse_config(std::string_view text, const std::string& path, const Enviro
     Table table(reader, *incident, "incident");
     connection(table, reader, "url", config.incident_url, url_says_password);
     table.secret("secret", config.incident_secret, false);
+    table.text("ca_file", config.incident_ca_file);
+    if (!config.incident_ca_file.empty()) {
+      // Now, and not when somebody has to be woken.
+      std::ifstream pem(config.incident_ca_file);
+      std::string line;
+      while (std::getline(pem, line) && line.find("-----BEGIN CERTIFICATE-----") == std::string::npos) {
+      }
+      if (!pem) reader.refuse(table.find("ca_file")->source(), "the file " + config.incident_ca_file + " can't be read, or holds no certificate in PEM form");
+    }
     table.finish();
   }
   for (const CheckInfo& info : all_checks) {

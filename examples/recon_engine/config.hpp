@@ -65,8 +65,9 @@ struct Config {
   Millis drain{10'000};            ///< after SIGTERM a run has so long to finish
 
   // [incident]
-  std::string incident_url;     ///< of the pager's webhook; empty: nobody is paged
-  std::string incident_secret;  ///< sent as bearer token
+  std::string incident_url;      ///< of the pager's webhook; empty: nobody is paged
+  std::string incident_secret;   ///< sent as bearer token
+  std::string incident_ca_file;  ///< PEM: who may sign the receiver's certificate; empty: the system's authorities
 
   std::map<std::string, CheckConfig> checks;  ///< all of all_checks, by id
 };

@@ -44,7 +44,8 @@ std::string cut_off(const std::string& text, std::size_t bytes_max) {
 
 constexpr std::size_t text_bytes_max = 400;  // of one key or one side's values in a page
 
-std::string metadata_of(const Run& run, const epochcut::PageEvent& event, const std::string& page_url) {
+/// `note`: what is to be said beside what the run shows; may be empty.
+std::string metadata_of(const Run& run, const epochcut::PageEvent& event, const std::string& page_url, const std::string& note = "") {
   std::vector<std::string> keys;
   for (const ShownDifference& d : run.differences) {
     if (keys.size() == page_keys_max) break;
@@ -72,6 +73,7 @@ std::string metadata_of(const Run& run, const epochcut::PageEvent& event, const 
                                member("keys", joined('[', keys, ']')),
                                member("version", escaped(run.version)),
                                member("query_hash", escaped(run.query_hash))};
+  if (!note.empty()) all.push_back(member("note", escaped(note)));
   if (!page_url.empty()) all.push_back(member("page", escaped(page_url)));
   return joined('{', all, '}');
 }
@@ -98,6 +100,15 @@ bool is_loopback(std::string_view host) {
 
 // --- what may be said ------------------------------------------------------------------------------------------------
 
+namespace {
+
+bool pages(const PagingConfig& config, const std::string& check_id) {
+  const auto check = config.find(check_id);
+  return check != config.end() && check->second.paging;
+}
+
+}  // namespace
+
 std::string Page::body() const {
   const auto with = [&](const std::string& metadata) {
     return joined('{',
@@ -110,8 +121,8 @@ std::string Page::body() const {
 }
 
 std::optional<Page> PagingGate::admit(const Alert& alert, const PagingConfig& config) {
-  const auto check = config.find(alert.check_id);
-  if (!alert.paging || check == config.end() || !check->second.paging) return std::nullopt;
+  if (!alert.firing && alert.owed) return Page(alert);
+  if (!alert.paging || !pages(config, alert.check_id)) return std::nullopt;
   return Page(alert);
 }
 
@@ -164,18 +175,30 @@ void Webhook::post(const Page& page) {
   curl_easy_setopt(curl_, CURLOPT_POSTFIELDS, body.c_str());
   curl_easy_setopt(curl_, CURLOPT_SSL_VERIFYPEER, 1L);
   curl_easy_setopt(curl_, CURLOPT_SSL_VERIFYHOST, 2L);
-  if (!options_.ca_file.empty()) curl_easy_setopt(curl_, CURLOPT_CAINFO, options_.ca_file.c_str());
+  if (!options_.ca_file.empty()) {
+    curl_easy_setopt(curl_, CURLOPT_CAINFO, options_.ca_file.c_str());
+    curl_easy_setopt(curl_, CURLOPT_CAPATH, nullptr);  // libcurl would go on trusting the system's beside it
+  }
   curl_easy_setopt(curl_, CURLOPT_FOLLOWLOCATION, 0L);
   curl_easy_setopt(curl_, CURLOPT_PROXY, "");
   curl_easy_setopt(curl_, CURLOPT_NOSIGNAL, 1L);
   curl_easy_setopt(curl_, CURLOPT_TIMEOUT_MS, static_cast<long>(options_.timeout.count()));
   curl_easy_setopt(curl_, CURLOPT_WRITEFUNCTION, &ignore_body);
   curl_easy_setopt(curl_, CURLOPT_WRITEDATA, &answered);
+  char why[CURL_ERROR_SIZE] = "";
+  curl_easy_setopt(curl_, CURLOPT_ERRORBUFFER, why);
   const CURLcode code = curl_easy_perform(curl_);
+  curl_easy_setopt(curl_, CURLOPT_ERRORBUFFER, nullptr);
   long status = 0;
   curl_easy_getinfo(curl_, CURLINFO_RESPONSE_CODE, &status);
   curl_slist_free_all(headers);
-  // An address may carry a token in its path, so no message repeats it.
+  // An address may carry a token in its path, so no message repeats it. Of a certificate the library names at most the host.
+  if (code == CURLE_PEER_FAILED_VERIFICATION)
+    throw Failure(Reason::connection, "the incident webhook's certificate is not trusted: " + std::string(why[0] != '\0' ? why : curl_easy_strerror(code)) +
+                                          "; it must be signed by " +
+                                          (options_.ca_file.empty() ? "an authority of this system" : "an authority in " + options_.ca_file) +
+                                          ", for the name in the address")
+        .retry();
   if (code != CURLE_OK) throw Failure(Reason::connection, "the incident webhook: " + std::string(curl_easy_strerror(code))).retry();
   if (status < 200 || status > 299) throw Failure(Reason::connection, "the incident webhook answered " + std::to_string(status)).retry();
 }
@@ -265,12 +288,16 @@ void PostgresOutbox::save(const Alert& a) {
 }
 
 std::vector<Alert> PostgresOutbox::load() {
-  // What is pending, and firings of which no end was ever said.
+  // What is pending, firings of which no end was ever said, and the newest episode's ends: their keys are used up.
   constexpr const char* sql =
       "SELECT deduplication_key, status, check_id, signal, title, metadata, attempts, problem, (extract(epoch FROM episode) * 1000)::bigint,"
-      " (extract(epoch FROM created) * 1000)::bigint, (extract(epoch FROM next_attempt) * 1000)::bigint, (extract(epoch FROM delivered) * 1000)::bigint"
+      " (extract(epoch FROM created) * 1000)::bigint, (extract(epoch FROM next_attempt) * 1000)::bigint, (extract(epoch FROM delivered) * 1000)::bigint,"
+      " status = 'resolved' AND EXISTS (SELECT FROM recon_engine.incident_outbox f WHERE f.deduplication_key = o.deduplication_key AND f.status = 'firing'"
+      " AND f.delivered IS NOT NULL)"
       " FROM recon_engine.incident_outbox o WHERE withheld IS NULL AND abandoned IS NULL AND (delivered IS NULL OR (status = 'firing' AND NOT EXISTS"
-      " (SELECT FROM recon_engine.incident_outbox r WHERE r.deduplication_key = o.deduplication_key AND r.status = 'resolved')))"
+      " (SELECT FROM recon_engine.incident_outbox r WHERE r.deduplication_key = o.deduplication_key AND r.status = 'resolved'))"
+      " OR (status = 'resolved' AND episode = (SELECT max(n.episode) FROM recon_engine.incident_outbox n WHERE n.check_id = o.check_id"
+      " AND n.signal = o.signal)))"
       " ORDER BY created DESC, status LIMIT $1::bigint";
   try {
     const auto rows = connection().run(sql, {std::to_string(pages_pending_max)});
@@ -284,6 +311,7 @@ std::vector<Alert> PostgresOutbox::load() {
       a.paging = true;  // the table takes no other
       a.episode = at(row, 8), a.created = at(row, 9), a.next_attempt = at(row, 10);
       if (!rows.null(row, 11)) a.delivered = at(row, 11);
+      a.owed = rows(row, 12) == "t";
       alerts.push_back(std::move(a));
     }
     return alerts;
@@ -301,9 +329,20 @@ void MemoryOutbox::save(const Alert& alert) {
 }
 
 std::vector<Alert> MemoryOutbox::load() {
+  std::map<std::pair<std::string, Signal>, Instant> newest;  // episode
+  for (const auto& [key, a] : *rows_) {
+    Instant& episode = newest.try_emplace({a.check_id, a.signal}, a.episode).first->second;
+    episode = std::max(episode, a.episode);
+  }
   std::vector<Alert> alerts;
-  for (const auto& [key, a] : *rows_)
-    if (!a.withheld && !a.abandoned && (!a.delivered || (a.firing && !rows_->contains({a.deduplication_key, false})))) alerts.push_back(a);
+  for (const auto& [key, a] : *rows_) {
+    const bool open = a.firing && !rows_->contains({a.deduplication_key, false});
+    const bool used_up = !a.firing && a.episode == newest.at({a.check_id, a.signal});
+    if (a.withheld || a.abandoned || (a.delivered && !open && !used_up)) continue;
+    alerts.push_back(a);
+    const auto beginning = rows_->find({a.deduplication_key, true});
+    alerts.back().owed = !a.firing && beginning != rows_->end() && beginning->second.delivered;
+  }
   std::sort(alerts.begin(), alerts.end(), [](const Alert& a, const Alert& b) { return std::tie(a.created, b.firing) < std::tie(b.created, a.firing); });
   return alerts;
 }
@@ -318,6 +357,7 @@ struct IncidentSink::Lane {
   std::map<Signal, Run> shown;                   ///< the newest that speaks for a signal: a page about money names keys, not a later error
   std::map<Signal, epochcut::PageEvent> firing;  ///< what the fold says fires
   std::map<Signal, Alert> said;                  ///< the firing that was admitted and whose end was not
+  std::set<std::string> ended;                   ///< keys whose end was said: another alarm takes another key
 
   void take(const Run& run);
 };
@@ -365,6 +405,7 @@ void IncidentSink::configure(PagingConfig config) {
     if (const Run* last = lane.last ? &*lane.last : nullptr) lane.pager.add({last->status, last->reason, last->retryable, last->started});
   }
   state_->config = std::move(config);
+  wake_.notify_all();
 }
 
 void IncidentSink::Lane::take(const Run& run) {
@@ -413,27 +454,62 @@ void IncidentSink::settle(Lane& lane) {
     epochcut::PageEvent event = lane.firing.contains(signal) ? lane.firing.at(signal) : epochcut::PageEvent{};
     event.signal = signal;
     Alert alert;
-    if (since) {
-      event.since = *since;
-      alert.deduplication_key = key_of(about.check_id, signal, *since);
-      alert.episode = *since;
-    } else {
-      event.since = said->second.episode;
-      alert.deduplication_key = said->second.deduplication_key;
-      alert.episode = said->second.episode;
+    if (!since) {
+      // Its beginning was admitted; if that still waits and the check may not page any more, neither is said.
+      if (said->second.delivered || (lane.last->paging && pages(s.config, about.check_id))) end(lane, Alert(said->second), *lane.last, "");
+      continue;
     }
-    const Run& shown_run = since ? about : *lane.last;
-    alert.check_id = about.check_id, alert.signal = signal, alert.firing = since.has_value(), alert.paging = lane.last->paging;
+    event.since = *since;
+    const std::string key = key_of(about.check_id, signal, *since);
+    alert.deduplication_key = key;
+    // Closed when the check was taken off paging, and it pages again while the same thing is still broken.
+    for (int again = 2; lane.ended.contains(alert.deduplication_key); ++again) alert.deduplication_key = key + "/" + std::to_string(again);
+    alert.episode = *since;
+    alert.check_id = about.check_id, alert.signal = signal, alert.firing = true, alert.paging = lane.last->paging;
     alert.created = alert.next_attempt = at;
-    alert.title = title_of(shown_run, event, alert.firing);
-    alert.metadata = metadata_of(shown_run, event, options_.page_url);
+    alert.title = title_of(about, event, true);
+    alert.metadata = metadata_of(about, event, options_.page_url);
     if (!PagingGate::admit(alert, s.config)) continue;
-    if (alert.firing)
-      lane.said.insert_or_assign(signal, alert);
-    else
-      lane.said.erase(signal);
+    lane.said.insert_or_assign(signal, alert);
     s.alerts.push_back(alert);
     s.unsaved.insert(row_of(alert));
+  }
+}
+
+/// Says the end of a firing, once. `note`: why, if it has not passed.
+void IncidentSink::end(Lane& lane, const Alert& said, const Run& shown, const std::string& note) {
+  epochcut::PageEvent event = lane.firing.contains(said.signal) ? lane.firing.at(said.signal) : epochcut::PageEvent{};
+  event.signal = said.signal, event.since = said.episode;
+  Alert alert;
+  alert.deduplication_key = said.deduplication_key, alert.check_id = said.check_id, alert.signal = said.signal;
+  alert.firing = false, alert.paging = true, alert.owed = said.delivered.has_value();
+  alert.episode = said.episode;
+  alert.created = alert.next_attempt = now();
+  alert.title = note.empty() ? title_of(shown, event, false) : said.check_id + ": does not page any more, so this incident is closed";
+  alert.metadata = metadata_of(shown, event, options_.page_url, note);
+  lane.ended.insert(said.deduplication_key);
+  lane.said.erase(said.signal);
+  state_->alerts.push_back(alert);
+  state_->unsaved.insert(row_of(alert));
+}
+
+/// Nobody hears of a check that may not page, so nobody would ever hear the end of what it said before: it is closed now. One whose beginning still waits
+/// is withheld instead, as step() does with every page.
+void IncidentSink::withdraw() {
+  State& s = *state_;
+  if (!s.loaded || !receiver_) return;
+  for (auto& [id, lane] : s.lanes) {
+    if (pages(s.config, id)) continue;
+    for (const Signal signal : {Signal::invariant, Signal::infrastructure}) {
+      const auto said = lane.said.find(signal);
+      if (said == lane.said.end() || !said->second.delivered) continue;
+      Run shown;
+      shown.check_id = id;
+      if (lane.last) shown = *lane.last;
+      end(lane, Alert(said->second), shown,
+          "the configuration took " + id +
+              " off paging while this was open, so its end would never have been told; whether it is mended is not said here: look at the page of the checks");
+    }
   }
 }
 
@@ -466,12 +542,15 @@ void IncidentSink::step() {
       if (a.pending() && !pending.contains(row_of(a))) s.alerts.push_back(a);
     }
     for (const Alert& a : known)
-      if (const auto lane = s.lanes.find(a.check_id); !a.firing && lane != s.lanes.end())
+      if (const auto lane = s.lanes.find(a.check_id); !a.firing && lane != s.lanes.end()) {
+        lane->second.ended.insert(a.deduplication_key);
         if (const auto said = lane->second.said.find(a.signal); said != lane->second.said.end() && said->second.deduplication_key == a.deduplication_key)
           lane->second.said.erase(said);
+      }
   }
   if (!outbox_) s.loaded = true;
   for (auto& [id, lane] : s.lanes) settle(lane);
+  withdraw();
   while (s.alerts.size() > pages_pending_max) {
     s.alerts.front().abandoned = at;
     s.changed.push_back(s.alerts.front());
@@ -553,6 +632,14 @@ void IncidentSink::step() {
       s.alerts[i].problem.clear();
       over(i, &Alert::delivered);
       board_.page_delivered();
+      if (!alert.firing) continue;
+      // From here on its end is owed.
+      if (const auto lane = s.lanes.find(alert.check_id); lane != s.lanes.end())
+        if (const auto said = lane->second.said.find(alert.signal);
+            said != lane->second.said.end() && said->second.deduplication_key == alert.deduplication_key)
+          said->second.delivered = at;
+      for (Alert& waiting : s.alerts)
+        if (!waiting.firing && waiting.deduplication_key == alert.deduplication_key) waiting.owed = true;
       continue;
     }
     board_.page_failed(problem);

@@ -1,8 +1,9 @@
 // Who is woken, and how does nobody miss it?
 // Runs are folded into signals (epochcut/operate/paging.hpp); a signal that starts or stops firing becomes an Alert, an Alert that the gate admits becomes a
 // Page, and a Page is stored, then posted as JSON over HTTPS until it is taken: at least once, each with a deduplication key that stays the same.
-// Only PagingGate makes a Page and only a Page can be posted, so a check whose paging is off reaches no receiver by any route. add() only folds; what
-// blocks happens in a thread of its own. If the outbox can't be written, pages are posted all the same: a dead ledger must not silence its own alarm.
+// Only PagingGate makes a Page and only a Page can be posted, so a check whose paging is off wakes nobody by any route; all that it may still say is the
+// end of what was begun while it paged. add() only folds; what blocks happens in a thread of its own. If the outbox can't be written, pages are posted all
+// the same: a dead ledger must not silence its own alarm.
 #pragma once
 
 #include <condition_variable>
@@ -40,6 +41,7 @@ struct Alert {
   Signal signal = Signal::invariant;
   bool firing = true;   ///< else resolved
   bool paging = false;  ///< of the run that says it
+  bool owed = false;    ///< an end whose beginning was delivered: it is said whatever the configuration says now, or the incident stays open for ever
   Instant episode{}, created{};
   std::string title, metadata;  ///< metadata: one JSON object
 
@@ -64,7 +66,7 @@ class Page {
 
 class PagingGate {
  public:
-  /// Nothing unless the run that says it was to page, the check is configured, and it is to page now.
+  /// Nothing unless the run that says it was to page, the check is configured, and it is to page now; or it is an end that is owed.
   static std::optional<Page> admit(const Alert& alert, const PagingConfig& config);
 };
 
@@ -78,7 +80,7 @@ class Receiver {
 struct WebhookOptions {
   std::string url;      ///< https://…; http:// only to this machine
   std::string secret;   ///< sent as `Authorization: Bearer …`; never in a message
-  std::string ca_file;  ///< empty: the system's authorities
+  std::string ca_file;  ///< PEM: these authorities and no others; empty: the system's
   Millis timeout = page_post_max;
 };
 
@@ -101,7 +103,7 @@ class Outbox {
   virtual ~Outbox() = default;
   /// Inserts, or updates what has happened to it; what was delivered stays delivered.
   virtual void save(const Alert& alert) = 0;
-  /// What is pending, and of every check and signal the firing that was not resolved.
+  /// What is pending, the firings that were delivered and not resolved, and of every check and signal the ends that its newest episode has had.
   virtual std::vector<Alert> load() = 0;
 };
 
@@ -144,6 +146,7 @@ class IncidentSink final : public Sink {
   ~IncidentSink() override;
 
   /// At start and at every reload. A check whose policy changed is folded anew from here; what is firing goes on firing until it has passed often enough.
+  /// The open incidents of a check that may not page any more are closed, with a note that says so.
   void configure(PagingConfig config);
   /// Runs from the log, oldest first, before the first add(): they are folded and say nothing by themselves.
   void restore(const std::vector<Run>& runs);
@@ -161,6 +164,8 @@ class IncidentSink final : public Sink {
   struct State;
   struct Lane;
   void settle(Lane& lane);
+  void withdraw();
+  void end(Lane& lane, const Alert& said, const Run& shown, const std::string& note);
   Instant now() const;
 
   Board& board_;

@@ -206,7 +206,7 @@ int run(const Config& loaded) {
   Metrics metrics(board);
   std::unique_ptr<Receiver> receiver;
   if (!config.incident_url.empty())
-    receiver = std::make_unique<Webhook>(WebhookOptions{.url = config.incident_url, .secret = config.incident_secret, .ca_file = {}});
+    receiver = std::make_unique<Webhook>(WebhookOptions{.url = config.incident_url, .secret = config.incident_secret, .ca_file = config.incident_ca_file});
   HttpFace http(board, metrics, {.address = config.host, .port = config.port, .now = {}});
   IncidentSink incidents(board, std::make_unique<PostgresOutbox>(config.log), std::move(receiver), {.page_url = http.url(), .now = {}});
   incidents.configure(paging_of(config));
@@ -245,8 +245,11 @@ int run(const Config& loaded) {
       for (const auto& [name, was, is] : {std::tuple{"[program] host", &config.host, &next.host},
                                           {"[program] spool", &config.spool, &next.spool},
                                           {"[stores] log", &config.log, &next.log},
-                                          {"[incident] url", &config.incident_url, &next.incident_url}})
+                                          {"[incident] url", &config.incident_url, &next.incident_url},
+                                          {"[incident] secret", &config.incident_secret, &next.incident_secret},
+                                          {"[incident] ca_file", &config.incident_ca_file, &next.incident_ca_file}})
         if (*was != *is) say(std::string(name) + " is another one now, which takes a restart");
+      if (config.port != next.port) say("[program] port is another one now, which takes a restart");
       config = std::move(next);
     } catch (const std::exception& e) {
       board.config_problem(e.what());

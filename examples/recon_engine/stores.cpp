@@ -118,6 +118,8 @@ std::string HttpCustodian::get(const std::string& path, const Control& control) 
     failure.retryable = status >= 500 || status == 429;
     throw std::move(failure).at("custodian");
   }
+  // As of an answer that breaks off in its headers, which curl does not hold against it.
+  if (transfer.body.empty()) throw Failure(Reason::connection, "the custodian answered GET " + path + " with nothing").retry().at("custodian");
   return transfer.body;
 }
 

@@ -71,6 +71,7 @@ class Child {
     if (pid_ > 0) end(SIGKILL);
   }
 
+  pid_t pid() const { return pid_; }
   void signal(int number) const { ::kill(pid_, number); }
   /// Sends a signal, if any, and waits: the exit code, or minus the signal it died of.
   int end(int number = 0) {
@@ -86,13 +87,14 @@ class Child {
     return ::waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == 0;
   }
   std::string output() const { return contents(output_); }
-  /// Waits until the output has a line with this text, and returns that line. Errors: std::runtime_error, with the output, if it ends before that.
-  std::string line_with(const std::string& text, std::chrono::seconds timeout = 60s) const {
+  /// Waits until the output has a line with this text, and returns that line; the first `after` bytes don't count. Errors: std::runtime_error, with the
+  /// output, if it ends before that.
+  std::string line_with(const std::string& text, std::chrono::seconds timeout = 60s, std::size_t after = 0) const {
     const auto until = std::chrono::steady_clock::now() + timeout;
     while (true) {
       const bool over = !running() || std::chrono::steady_clock::now() > until;
       const std::string all = output();
-      for (std::size_t begin = 0, end = 0; (end = all.find('\n', begin)) != std::string::npos; begin = end + 1)
+      for (std::size_t begin = after, end = 0; (end = all.find('\n', begin)) != std::string::npos; begin = end + 1)
         if (const std::string line = all.substr(begin, end - begin); line.find(text) != std::string::npos) return line;
       if (over) throw std::runtime_error("it never said \"" + text + "\", but: " + all);
       std::this_thread::sleep_for(5ms);

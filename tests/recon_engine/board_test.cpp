@@ -105,6 +105,12 @@ TEST_CASE("board: a run ends what began, and shows which store has answered") {
   CHECK(board.snapshot().engine.reached == std::set<std::string>{"postgres"});
   board.add(sample::run(live, sample::now));
   CHECK(board.snapshot().engine.reached == std::set<std::string>{"clickhouse", "postgres"});
+  // The next one has begun before this one is recorded: it is running, and /livez counts from its beginning.
+  const Run recorded_late = sample::run(live, sample::now);
+  board.began(live, recorded_late.finished);
+  board.add(recorded_late);
+  REQUIRE(state_of(board, live).running_since);
+  CHECK(*state_of(board, live).running_since == recorded_late.finished);
 }
 
 TEST_CASE("board: many threads at once") {

@@ -13,6 +13,8 @@
 #include <httplib.h>
 #include <nlohmann/json.hpp>
 
+#include "certificates.hpp"
+#include "recon_engine/config.hpp"
 #include "recon_engine/incident.hpp"
 #include "recon_engine/sample.hpp"
 
@@ -420,6 +422,151 @@ TEST_CASE("incident: promotion by a reload: what is broken pages from its next f
   }
 }
 
+// --- off paging while an incident is open --------------------------------------------------------------------------------
+
+namespace {
+
+/// As a reload does it.
+void set_paging(World& w, bool paging, const std::string& check = live) {
+  w.config[check].paging = paging;
+  w.sink->configure(w.config);
+  w.sink->step();
+}
+
+}  // namespace
+
+TEST_CASE("incident: an open incident of a check that goes off paging is closed, once, and says why") {
+  World w;
+  w.run(Status::pass), w.run(Status::fail), w.run(Status::fail);
+  REQUIRE(w.said().size() == 1);
+  const std::string key = w.said()[0].substr(std::string("firing ").size());
+  set_paging(w, false);
+  REQUIRE(w.said() == Said{"firing " + key, "resolved " + key});
+  const nlohmann::json body = w.receiver.bodies()[1];
+  CHECK(body["title"] == live + ": does not page any more, so this incident is closed");
+  CHECK(body["metadata"]["note"].get<std::string>().find("took " + live + " off paging") != std::string::npos);
+  CHECK(body["metadata"]["note"].get<std::string>().find("not said here") != std::string::npos);
+  CHECK(body["metadata"]["status"] == "fail");  // it is not said to be mended
+
+  // Nothing that comes after says anything more: runs of either kind, other rounds, reloads, restarts.
+  for (const Status status : {Status::fail, Status::pass, Status::pass, Status::fail, Status::fail, Status::error}) {
+    w.run(status, Reason::none, false);
+    w.restart();
+    set_paging(w, false);
+  }
+  CHECK(w.said().size() == 2);
+  CHECK(w.sink->pending() == 0);
+}
+
+TEST_CASE("incident: the end of a check that went off paging outlives a receiver and a process that are away") {
+  World w;
+  w.run(Status::fail), w.run(Status::fail);
+  const std::string key = w.said().at(0).substr(7);
+  SECTION("the receiver refuses it, and the program is killed meanwhile") {
+    w.receiver.refuse = 2;
+    set_paging(w, false);
+    CHECK(w.sink->pending() == 1);
+    w.restart();
+    for (int k = 0; k < 10; ++k) w.now += minute, w.sink->step();
+  }
+  SECTION("the outbox is away as well") {
+    *w.down = true;
+    w.receiver.refuse = 2;
+    set_paging(w, false);
+    *w.down = false;
+    for (int k = 0; k < 10; ++k) w.now += minute, w.sink->step();
+    w.restart();
+  }
+  SECTION("the configuration changed while the program was not running") {
+    w.config[live].paging = false;
+    w.restart();
+    w.sink->step();
+  }
+  SECTION("with nothing left of the log") {
+    w.log.clear();
+    w.config[live].paging = false;
+    w.restart();
+  }
+  SECTION("the check is gone from the configuration") {
+    w.config.erase(live);
+    w.sink->configure(w.config);
+    w.sink->step();
+    w.restart();
+  }
+  CHECK(w.said() == Said{"firing " + key, "resolved " + key});
+  CHECK(w.sink->pending() == 0);
+}
+
+TEST_CASE("incident: what was never said is not closed, and an end that waits is said although the check went off paging") {
+  World w;
+  SECTION("its beginning was not taken yet: neither is said") {
+    w.receiver.refuse = 1'000;
+    w.run(Status::fail), w.run(Status::fail);
+    set_paging(w, false);
+    w.receiver.refuse = 0;
+    for (int k = 0; k < 10; ++k) w.now += minute, w.sink->step();
+    CHECK(w.said().empty());
+  }
+  SECTION("nor if it has passed meanwhile") {
+    w.receiver.refuse = 1'000;
+    w.run(Status::fail), w.run(Status::fail), w.run(Status::pass), w.run(Status::pass);
+    REQUIRE(w.sink->pending() == 2);
+    set_paging(w, false);
+    w.receiver.refuse = 0;
+    for (int k = 0; k < 10; ++k) w.now += minute, w.sink->step();
+    CHECK(w.said().empty());
+  }
+  SECTION("the beginning was taken, and the end of a check that passes waits") {
+    w.run(Status::fail), w.run(Status::fail);
+    REQUIRE(w.said().size() == 1);
+    w.receiver.refuse = 1;
+    w.run(Status::pass), w.run(Status::pass);
+    CHECK(w.sink->pending() == 1);
+    set_paging(w, false);
+    w.restart();
+    for (int k = 0; k < 10; ++k) w.now += minute, w.sink->step();
+    REQUIRE(w.said().size() == 2);
+    CHECK(w.receiver.bodies()[1]["title"] == live + ": adds up again");
+  }
+  SECTION("another check's incident stays open") {
+    const std::string other = "pnl-is-zero-sum-live";
+    for (const std::string& check : {live, other}) w.run(Status::fail, Reason::differs, true, check), w.run(Status::fail, Reason::differs, true, check);
+    REQUIRE(w.said().size() == 2);
+    set_paging(w, false);
+    REQUIRE(w.said().size() == 3);
+    CHECK(w.said()[2].starts_with("resolved " + live + "@"));
+  }
+  SECTION("of a check that can't find out, too") {
+    for (int k = 0; k < 6; ++k) w.run(Status::error, Reason::connection);
+    REQUIRE(w.said().size() == 1);
+    set_paging(w, false);
+    REQUIRE(w.said().size() == 2);
+    CHECK(w.said()[1] == "resolved " + w.said()[0].substr(7));
+  }
+  CHECK(w.sink->pending() == 0);
+}
+
+TEST_CASE("incident: back on paging while it is still broken is another incident, with a key of its own") {
+  World w;
+  w.run(Status::fail), w.run(Status::fail);
+  const std::string key = w.said().at(0).substr(7);
+  set_paging(w, false);
+  REQUIRE(w.said().size() == 2);
+  const bool between = GENERATE(false, true);
+  if (between) w.run(Status::fail, Reason::differs, false);
+  set_paging(w, true);
+  w.restart();
+  // At once, unless what is known is from a run that was not to page.
+  CHECK(w.said().size() == (between ? 2 : 3));
+  w.run(Status::fail);
+  CHECK(w.said() == Said{"firing " + key, "resolved " + key, "firing " + key + "/2"});
+  w.restart();
+  w.run(Status::fail);
+  CHECK(w.said().size() == 3);
+  w.run(Status::pass), w.restart(), w.run(Status::pass), w.restart();
+  CHECK(w.said() == Said{"firing " + key, "resolved " + key, "firing " + key + "/2", "resolved " + key + "/2"});
+}
+
 TEST_CASE("incident: without a receiver everything is shown and nothing waits") {
   Board board(sample::now, "0.1.0");
   board.configure(sample::summaries());
@@ -533,4 +680,81 @@ TEST_CASE("incident: hostile values stay data in the page, and a huge one is cut
   CHECK(metadata["keys"].size() == page_keys_max);
   CHECK(metadata["keys"][0]["key"] == "k\"},{");
   CHECK(w.receiver.bodies()[0].dump().size() < page_body_bytes_max);
+}
+
+TEST_CASE("incident: the configured authority signs the receiver, and no other: else the page waits, and one sentence says why") {
+  const auto folder = std::filesystem::temp_directory_path() / ("epochcut-authority-" + std::to_string(getpid()));
+  std::filesystem::create_directories(folder);
+  certificates::make(folder);
+  const auto file = [&](const std::string& name) { return (folder / name).string(); };
+
+  struct Receiving {
+    httplib::SSLServer server;
+    std::atomic<int> posts{0};
+    int port = 0;
+    std::thread thread;
+    Receiving(const std::string& certificate, const std::string& key) : server(certificate.c_str(), key.c_str()) {
+      server.Post("/T0KEN", [this](const httplib::Request&, httplib::Response&) { ++posts; });
+      port = server.bind_to_any_port("127.0.0.1");
+      thread = std::thread([this] { server.listen_after_bind(); });
+      while (!server.is_running()) std::this_thread::yield();
+    }
+    ~Receiving() {
+      server.stop();
+      thread.join();
+    }
+  };
+  const auto configured = [&](const Receiving& receiving, const std::string& ca) {
+    const Config config = parse_config(
+        "[stores]\npostgres = \"x\"\nlog = \"x\"\nclickhouse = \"http://h/\"\ncustodian = \"http://h\"\n[program]\nspool = \"s\"\n"
+        "[incident]\nurl = \"https://localhost:" +
+            std::to_string(receiving.port) + "/T0KEN\"\nca_file = \"" + file(ca) + "\"\n",
+        "watch.toml");
+    return WebhookOptions{.url = config.incident_url, .secret = "s3cret", .ca_file = config.incident_ca_file};
+  };
+  const auto rows = std::make_shared<MemoryOutbox::Rows>();
+  Instant now = sample::now;
+  std::vector<Run> log;
+  Board board(sample::now, "0.1.0");
+  const auto told = [&](const Receiving& receiving, const std::string& ca) {
+    IncidentSink sink(board, std::make_unique<MemoryOutbox>(rows), std::make_unique<Webhook>(configured(receiving, ca)), {"", [&] { return now; }, 1});
+    sink.configure({{live, {true, {}}}});
+    sink.restore(log);
+    for (int k = 0; k < 2; ++k) {
+      Run run = sample::failed(live, now);
+      run.paging = true;
+      log.push_back(run);
+      sink.add(run);
+      now += 5 * minute;
+    }
+    sink.step();
+    return sink.pending() == 0;
+  };
+
+  Receiving good(file("good.crt"), file("good.key"));
+  {
+    Receiving expired(file("expired.crt"), file("expired.key")), elsewhere(file("elsewhere.crt"), file("elsewhere.key"));
+    Receiving stranger(file("stranger.crt"), file("stranger.key")), itself(file("itself.crt"), file("itself.key"));
+    for (const auto& [receiving, ca] : {std::pair<Receiving*, const char*>{&good, "stranger-ca.crt"},
+                                        {&expired, "ca.crt"},
+                                        {&elsewhere, "ca.crt"},
+                                        {&stranger, "ca.crt"},
+                                        {&itself, "ca.crt"}}) {
+      CHECK_FALSE(told(*receiving, ca));
+      CHECK(receiving->posts == 0);
+      REQUIRE(rows->size() == 1);
+      const Alert& kept = rows->begin()->second;
+      CHECK(kept.pending());
+      INFO(kept.problem);
+      CHECK(kept.problem.starts_with("the incident webhook's certificate is not trusted: "));
+      CHECK(kept.problem.find(file(ca)) != std::string::npos);
+      for (const char* hidden : {"T0KEN", "s3cret", "\n"}) CHECK(kept.problem.find(hidden) == std::string::npos);
+      CHECK(board.snapshot().engine.outbox_problem == kept.problem);
+    }
+  }
+  CHECK(told(good, "ca.crt"));
+  CHECK(good.posts == 1);
+  CHECK(rows->begin()->second.delivered);
+  CHECK(rows->begin()->second.attempts == 6);
+  std::filesystem::remove_all(folder);
 }
