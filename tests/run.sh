@@ -127,14 +127,14 @@ run_tests() { # LEG FOLDER CTEST-OPTION...
 gcc_leg() {
   # Tests compile twice as fast as with -O2 -g and run long enough waiting; assertions stay on.
   targets=
-  [ "$mode" != quick ] || targets='unit_tests operate_tests recon_engine_tests docs_snippets simulation live_conformance live_traps live_sentences'
+  [ "$mode" != quick ] || targets='unit_tests operate_tests recon_engine_tests docs_snippets simulation cutover_tests live_conformance live_traps live_sentences'
   build gcc "$build" "$targets" -DCMAKE_CXX_FLAGS_RELEASE=-O1 -DCMAKE_CXX_FLAGS=-Werror -DEPOCHCUT_CHDB_ROOT="$chdb" || return
   start_servers "$scratch/servers" || {
     broken_leg gcc "the servers do not start."
     return
   }
   case $mode in
-    quick) run_tests gcc "$build" -R '^(unit|operate|recon_engine|simulation|lint\..*|docs\..*|live\.(conformance|traps|sentences))$' ;;
+    quick) run_tests gcc "$build" -R '^(unit|operate|recon_engine|cutover|simulation|lint\..*|docs\..*|live\.(conformance|traps|sentences))$' ;;
     normal) run_tests gcc "$build" -LE '^full$' ;;
     full) run_tests gcc "$build" ;;
   esac

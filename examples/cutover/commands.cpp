@@ -77,8 +77,10 @@ class Watch {
 };
 
 std::string limits_text(const std::string& authority) {
-  return "until the flip it can be taken back at no cost (cutover abort), and it takes itself back if the candidate does not come within " +
-         std::to_string(SpliceLimits{}.seam_wait.count()) + " ms; after the flip " + authority + " goes back only by another splice";
+  return "until the flip it can be taken back at no cost (cutover abort), and it takes itself back if the candidate does not come within the owner's bound "
+         "(" +
+         std::to_string(SpliceLimits{}.seam_wait.count()) + " ms, unless its engine was started with another); after the flip " + authority +
+         " goes back only by another splice";
 }
 
 /// Who committed what around a seam, by the ledger's own rows.

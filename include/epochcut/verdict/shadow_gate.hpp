@@ -131,7 +131,7 @@ class ShadowGate {
   const std::optional<Epoch>& first() const { return first_; }  ///< of the run
   const std::optional<Epoch>& last() const { return last_; }
   const Exercised& exercised() const { return exercised_; }
-  const std::vector<Outcome>& rejected() const { return rejected_; }          ///< under no_go: the checks that failed, with keys and both values
+  const std::vector<Outcome>& rejected() const { return rejected_; }         ///< under no_go: the checks that failed, with keys and both values
   const std::vector<std::string>& allowances_used() const { return used_; }  ///< a go with any of these is a go with reservations
 
   /// What is missing, or what spoke against it, in one sentence.
@@ -160,9 +160,7 @@ class ShadowGate {
  private:
   bool final() const { return decision_ == Decision::no_go || decision_ == Decision::voided; }
 
-  static bool same_pipeline(const Outcome& a, const Outcome& b) {
-    return a.stream == b.stream && a.authority == b.authority && a.generation == b.generation;
-  }
+  static bool same_pipeline(const Outcome& a, const Outcome& b) { return a.stream == b.stream && a.authority == b.authority && a.generation == b.generation; }
   /// Passes of two streams, authorities or generations of production don't add up: what was proved of one says nothing of the other.
   bool same_window(const Outcome& o) const { return !first_ || same_pipeline(o, pipeline_); }
 
