@@ -22,8 +22,8 @@ using epochcut::Status;
 
 namespace {
 
-// A leak of 50 kB a run shows within the five minutes, one of 2 kB within the hour. What grows by right is far below: 96 runs of a check are kept.
-constexpr long growth_max_kib = 4 * 1024;
+// A leak of 80 kB a run shows within the five minutes, one of 3 kB within the hour. What grows by right is far below: 96 runs of a check are kept.
+constexpr long growth_max_kib = 6 * 1024;
 constexpr long resident_max_kib = 120 * 1024;
 constexpr auto recovers_max = 120s;  // until the checks assert again, on a machine that has much else to do
 constexpr auto settles = 10s;        // after that, what was on its way when a server died still comes late
@@ -84,7 +84,7 @@ TEST_CASE("memory that grows is seen, and memory that only moves is not") {
   for (int i = 0; i < 200; ++i) {
     const long noise = static_cast<long>(random() % 2'000);
     steady.push_back({Instant(Millis(i * 1'000)), 20'000 + noise});
-    leaking.push_back({Instant(Millis(i * 1'000)), 20'000 + noise + 60 * i});
+    leaking.push_back({Instant(Millis(i * 1'000)), 20'000 + noise + 90 * i});
     warming.push_back({Instant(Millis(i * 1'000)), 20'000 + noise + std::min(i, 45) * 400});
   }
   const auto grown = [](const std::vector<Sample>& samples) {
@@ -93,7 +93,7 @@ TEST_CASE("memory that grows is seen, and memory that only moves is not") {
   };
   CHECK(grown(steady) < growth_max_kib / 2);
   CHECK(grown(warming) < growth_max_kib / 2);
-  CHECK(grown(leaking) > growth_max_kib);  // 60 KiB a sample, a hundred samples apart
+  CHECK(grown(leaking) > growth_max_kib);  // 90 KiB a sample, a hundred samples apart
 }
 
 TEST_CASE("a day of a busy exchange, with everything that can go away going away") {

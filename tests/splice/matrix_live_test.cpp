@@ -1,5 +1,5 @@
-// Every point at which somebody may die or fall asleep around the seam, on real servers, a process per engine; after each one production must be what the stream
-// says. Then the controls: with a guard taken out of the statement, the same audit must find the damage, or it proves nothing.
+// Every point at which somebody may die or fall asleep around the seam, on real servers, a process per engine; after each one production must be what the
+// stream says. Then the controls: with a guard taken out of the statement, the same audit must find the damage, or it proves nothing.
 #include "splice/scene.hpp"
 
 #include <algorithm>
