@@ -128,7 +128,7 @@ TEST_CASE("a day of a busy exchange, with everything that can go away going away
          << "\"\ncustodian = \"" << custodian.url() << "\"\n[program]\nport = 0\ndrain_ms = 20000\nspool = \"" << folder / "spool"
          << "\"\n";
     for (const CheckInfo& info : all_checks) {
-      file << "[checks.\"" << info.id << "\"]\npaging = " << (info.live ? "false" : "true") << "\nlate_max_ms = 4000\njitter_ms = 1000\nbudget_ms = 60000\n"
+      file << "[checks.\"" << info.id << "\"]\npaging = " << (info.live ? "false" : "true") << "\nlate_max_ms = 4000\njitter_ms = 1000\nbudget_ms = 120000\n"
            << "horizon_budget_ms = 20000\n";
       if (!info.schedule.starts_with("event:")) file << "schedule = \"" << (info.live ? schedule : windowed_schedule) << "\"\nzone = \"UTC\"\n";
     }

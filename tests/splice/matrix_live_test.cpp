@@ -4,8 +4,11 @@
 
 #include <algorithm>
 #include <random>
+#include <system_error>
 
 #include <epochcut/source/authority_sql.hpp>
+
+#include "faults/proxy.hpp"
 
 using namespace handover;
 
@@ -17,11 +20,11 @@ struct Fault {
   const char* point;
   Victim victim;
   const char* how = "--crash-at";
-  /// Before the seam itself: in the batch that the stop marker ends.
-  bool in_batch = false;
+  /// From the first event after the seam on: there the candidate writes production, and its shadow never comes.
+  bool after_seam = false;
 };
 
-constexpr Fault faults[] = {
+constexpr Fault cells[] = {
     {"after-transactions", Victim::candidate},  // 0: while staging
     {"batch-folded", Victim::owner},            // 1: nothing written anywhere
     {"after-transactions", Victim::owner},      // 2: rows in ClickHouse alone
@@ -38,17 +41,43 @@ constexpr Fault faults[] = {
     {"at-seam", Victim::owner, "--pause-at"},   // 13: paused over the flip
     {"after-positions", Victim::owner, "--pause-at"},
     {"taken-over", Victim::candidate, "--pause-at"},
+    // The partial writes once more, on the other side of the seam: the new owner's first batch.
+    {"after-transactions", Victim::candidate, "--crash-at", true},
+    {"after-positions", Victim::candidate, "--crash-at", true},
+    {"in-transaction", Victim::candidate, "--crash-at", true},
+    {"commit-sent", Victim::candidate, "--crash-at", true},
 };
+
+std::uint16_t port_of(const std::string& dsn) { return static_cast<std::uint16_t>(std::stoi(dsn.substr(dsn.find("port=") + 5))); }
+std::string with_port(std::string dsn, std::uint16_t port) {
+  const std::size_t at = dsn.find("port=") + 5;
+  return dsn.replace(at, dsn.find(' ', at) - at, std::to_string(port));
+}
+
+/// Asks again while a server is away.
+template <class Question>
+auto patiently(Question question) {
+  for (int tries = 0;; ++tries) {
+    try {
+      return question();
+    } catch (const Failure& failure) {
+      if (!failure.retryable || tries == 300) throw;
+      std::this_thread::sleep_for(100ms);
+    }
+  }
+}
 
 std::string other(const std::string& engine) { return engine == "incumbent" ? "candidate" : "incumbent"; }
 
-/// One splice with one fault in it, and on until the authority has had an owner that commits. Returns how many seams there are then.
-std::uint64_t run_cell(Scene& scene, const Fault& cell) {
-  const std::string owner = scene.row().owner, candidate = other(owner), victim = cell.victim == Victim::owner ? owner : candidate;
-  scene.wait_staged(candidate);
-  const std::uint64_t ahead = 12 * Scene::batch + 7, stop_at = scene.row().committed_seq + ahead;
+/// One splice with one fault in it, and on until the authority has an owner that commits. Returns how many seams there are then. `alone`: nothing else
+/// happens meanwhile, so that the victim must die of it.
+std::uint64_t run_cell(Scene& scene, const Fault& cell, bool alone = true) {
+  const std::string owner = patiently([&] { return scene.row(); }).owner, candidate = other(owner), victim = cell.victim == Victim::owner ? owner : candidate;
+  patiently([&] { return scene.wait_staged(candidate), true; });
+  const std::uint64_t ahead = 8 * Scene::batch + 7, stop_at = patiently([&] { return scene.row(); }).committed_seq + ahead;
   const std::size_t ended = scene.codes(victim).size();
-  scene.restart(victim, cell.victim == Victim::owner ? "run" : "shadow", {cell.how, cell.point, "--crash-from", std::to_string(stop_at - 1)});
+  scene.restart(victim, cell.victim == Victim::owner ? "run" : "shadow",
+                {cell.how, cell.point, "--crash-from", std::to_string(cell.after_seam ? stop_at : stop_at - 1)});
   const bool pauses = std::string_view(cell.how) == "--pause-at";
   std::jthread waker([&](std::stop_token stop) {
     // Longer than any wait at the seam is not needed: whoever flips, flips within milliseconds.
@@ -58,22 +87,24 @@ std::uint64_t run_cell(Scene& scene, const Fault& cell) {
   });
   PostgresAuthority store = Scene::authority();
   const std::string id = Scene::uuid();
-  ArmRequest request = scene.request(candidate, ahead, id);
+  ArmRequest request = patiently([&] { return scene.request(candidate, ahead, id); });
   request.stop_at = stop_at;
   Splice<PostgresAuthority> one(store, id, {.deadline = Millis{8'000}, .confirm_wait = Millis{30'000}});
   const SpliceReport report = one.run(request, [](SpliceState) {});
   // A paused one must have woken before anybody counts; the supervisor has restarted a dead one.
   waker.join();
   CAPTURE(cell.point, cell.how, victim, report.why, std::string(to_string(report.state)));
-  if (!pauses) {
+  if (!pauses && alone) {
     wait_for([&] { return scene.codes(victim).size() > ended + 1; }, "the victim dies", 30s);
     CHECK(scene.died(victim, -SIGKILL));
   }
-  const std::uint64_t from = scene.row().committed_seq;
-  wait_for([&] { return scene.row().committed_seq >= std::max(from, stop_at) + 2 * Scene::batch; }, "somebody goes on after " + std::string(cell.point), 60s);
-  const AuthorityRow row = scene.row();
+  const std::uint64_t from = patiently([&] { return scene.row(); }).committed_seq;
+  wait_for([&] { return patiently([&] { return scene.row(); }).committed_seq >= std::max(from, stop_at) + 2 * Scene::batch; },
+           "somebody goes on after " + std::string(cell.point), 60s);
+  const AuthorityRow row = patiently([&] { return scene.row(); });
   CHECK_FALSE(row.marker);
-  const auto seams = scene.ledger.execute("SELECT count(*), count(DISTINCT splice_id) FROM epochcut_seam");
+  PostgresWriter ledger(servers()["POSTGRES"]);
+  const auto seams = ledger.execute("SELECT count(*), count(DISTINCT splice_id) FROM epochcut_seam");
   CHECK(seams(0, 0) == seams(0, 1));
   CHECK(row.generation == std::stoull(std::string(seams(0, 0))) + 1);
   const exchange::AuditReport audit = scene.audit();
@@ -84,12 +115,27 @@ std::uint64_t run_cell(Scene& scene, const Fault& cell) {
 
 }  // namespace
 
+namespace {
+
+/// As a crash: no checkpoint, no goodbye; what it had promised is in its log.
+void stop_postgres_at_once() {
+  std::ifstream file(servers().dir() + "/postgres/data/postmaster.pid");
+  pid_t postmaster = 0;
+  file >> postmaster;
+  if (postmaster <= 0) throw std::runtime_error("PostgreSQL's pid is not known");
+  ::kill(postmaster, SIGQUIT);
+  for (int i = 0; i < 1000 && ::kill(postmaster, 0) == 0; ++i) std::this_thread::sleep_for(10ms);
+  if (servers().run("start") != 0) throw std::runtime_error("PostgreSQL does not come back");
+}
+
+}  // namespace
+
 TEST_CASE("whoever dies or sleeps around the seam, production stays what the stream says") {
   Scene scene(Millis{1'500});
   scene.start("incumbent", "run");
   scene.start("candidate", "shadow");
   std::uint64_t seams = 0;
-  for (const Fault& cell : faults) seams = run_cell(scene, cell);
+  for (const Fault& cell : cells) seams = run_cell(scene, cell);
   CHECK(seams > 0);
   // Servers: a backend that is ended, PostgreSQL that goes and comes back, ClickHouse that is down over the seam.
   const auto server_cell = [&](const std::string& what, const std::function<void()>& fault) {
@@ -105,7 +151,6 @@ TEST_CASE("whoever dies or sleeps around the seam, production stays what the str
     INFO(report.why);
     const std::uint64_t from = scene.row().committed_seq;
     wait_for([&] { return scene.row().committed_seq >= from + 4 * Scene::batch; }, "somebody goes on after: " + what);
-    scene.ledger.execute("SELECT 1");
     const exchange::AuditReport audit = scene.audit();
     INFO(to_text(audit));
     CHECK(audit.sound());
@@ -117,8 +162,153 @@ TEST_CASE("whoever dies or sleeps around the seam, production stays what the str
     servers().run("kill-clickhouse");
     servers().run("restart-clickhouse");
   });
+  server_cell("PostgreSQL stops at once, in the middle of whatever it does, and comes back", [&] { stop_postgres_at_once(); });
   scene.stop_all();
   scene.require_sound(scene.row().generation - 1);
+}
+
+TEST_CASE("whoever hands over may die as well, lose its answers, or act on what it read long ago") {
+  Scene scene(Millis{1'500});
+  scene.start("incumbent", "run");
+  scene.start("candidate", "shadow");
+  PostgresAuthority store = Scene::authority();
+  const auto goes_on = [&](const std::string& what) {
+    const std::uint64_t from = scene.row().committed_seq;
+    wait_for([&] { return scene.row().committed_seq >= from + 4 * Scene::batch; }, "the stream goes on after: " + what);
+    const exchange::AuditReport audit = scene.audit();
+    INFO(what << "\n" << to_text(audit));
+    CHECK(audit.sound());
+  };
+  std::string from = scene.row().owner, to = other(from);
+  scene.wait_staged(to);
+  {
+    INFO("dead before it armed: nothing has happened");
+    const std::string id = Scene::uuid();
+    const ArmRequest never = scene.request(to, 100, id);
+    CHECK(Splice<PostgresAuthority>(store, id).resume([](SpliceState) {}).state == SpliceState::staged);
+    CHECK(scene.row().generation == never.generation);
+  }
+  {
+    INFO("dead after it armed: the owner flips, and whoever takes up the splice finds that it has");
+    const std::string id = Scene::uuid();
+    REQUIRE(store.arm(scene.request(to, 3 * Scene::batch, id)));
+    wait_for([&] { return !scene.row().marker; }, "the marker is gone");
+    const SpliceReport report = Splice<PostgresAuthority>(store, id, {.confirm_wait = Millis{20'000}}).resume([](SpliceState) {});
+    INFO(report.why);
+    CHECK((report.state == SpliceState::confirmed || report.state == SpliceState::staged));  // on a loaded machine the candidate may come too late
+    goes_on("dead after it armed");
+  }
+  from = scene.row().owner, to = other(from);
+  scene.wait_staged(to);
+  {
+    INFO("dead after it armed, and the candidate too: the owner waits its bound, disarms by itself, and goes on");
+    scene.stop(to, SIGKILL);
+    const std::string id = Scene::uuid();
+    REQUIRE(store.arm(scene.request(to, 2 * Scene::batch, id)));
+    const std::uint64_t generation = scene.row().generation;
+    goes_on("nobody came to the seam");
+    CHECK(scene.row().generation == generation);
+    CHECK(Splice<PostgresAuthority>(store, id).resume([](SpliceState) {}).state == SpliceState::staged);
+    scene.start(to, "shadow");
+  }
+  scene.wait_staged(to);
+  {
+    INFO("the answer to an arm is swallowed, and the connection dies: asked again, it finds its own marker");
+    faults::Proxy proxy({port_of(servers()["POSTGRES_CUTOVER"])});
+    const std::string through = with_port(servers()["POSTGRES_CUTOVER"], proxy.port());
+    PostgresAuthority lossy(through, "trade_engine", "production", {}, {.statement_timeout = Millis{500}});
+    const std::string id = Scene::uuid();
+    const ArmRequest request = scene.request(to, 8 * Scene::batch, id);
+    CHECK(lossy.read().generation == request.generation);
+    CHECK_FALSE(lossy.seam(id));
+    const std::size_t before_arm = proxy.seen(0, faults::To::client).size();
+    ArmRequest refused = request;  // it only tells how long the answers are
+    refused.generation += 100;
+    CHECK_FALSE(lossy.arm(refused));
+    const std::size_t answers = proxy.seen(0, faults::To::client).size() - before_arm;
+    // A session of its own, whose answers end in the middle of what it is told about COMMIT.
+    proxy.end_all();
+    proxy.arm({.harm = faults::Harm::stall, .at = before_arm + answers - 8});
+    Splice<PostgresAuthority> one(lossy, id, {.deadline = Millis{20'000}, .confirm_wait = Millis{20'000}});
+    const SpliceReport report = one.run(request, [](SpliceState) {});
+    INFO(report.why);
+    CHECK(proxy.struck() == 1);
+    CHECK(report.lost_answers >= 1);
+    CHECK((report.state == SpliceState::confirmed || report.state == SpliceState::staged));
+    goes_on("an answer was swallowed");
+  }
+  {
+    INFO("an arm at a number that the owner has passed, or for a generation that is over, changes nothing");
+    const AuthorityRow now = scene.row();
+    const std::string id = Scene::uuid();
+    ArmRequest late = scene.request(other(now.owner), 1, id);
+    late.stop_at = now.committed_seq;
+    CHECK_FALSE(store.arm(late));
+    late.stop_at = now.committed_seq + 10'000'000, late.generation = now.generation - 1;
+    CHECK_FALSE(store.arm(late));
+    CHECK_FALSE(scene.row().marker);
+  }
+  {
+    INFO("the owner's program is started twice: they take turns or one of them leaves, and nothing counts twice");
+    const std::string owner = scene.row().owner;
+    process::Child twin(scene.command(owner, "run"), scene.folder / "twin.out");
+    goes_on("two copies of the owner");
+    const SpliceReport report = scene.splice_to(other(owner));
+    CHECK(report.state == SpliceState::confirmed);
+    wait_for([&] { return !twin.running(); }, "the twin is deposed or has left", 30s);
+    const int code = twin.end();
+    CHECK((code == 3 || code == 4));  // deposed, or the token moved under it
+    goes_on("the splice with two copies");
+  }
+  {
+    INFO("the network between the owner and PostgreSQL is cut again and again: it connects anew, and loses and doubles nothing");
+    const std::string owner = scene.row().owner;
+    faults::Proxy proxy({port_of(servers()["POSTGRES_PRODUCTION"])});
+    scene.restart(owner, "run", {"--postgres", with_port(servers()["POSTGRES_PRODUCTION"], proxy.port()), "--reopen"});
+    const std::uint64_t begin = scene.row().committed_seq;
+    wait_for([&] { return scene.row().committed_seq > begin; }, "the owner runs through the proxy");
+    for (int cut = 0; cut < 5; ++cut) {
+      std::this_thread::sleep_for(150ms);
+      proxy.end_all(cut % 2 == 0 ? faults::Harm::rst : faults::Harm::fin);
+    }
+    goes_on("a network that is cut");
+    scene.stop(owner);
+    scene.start(owner, "run");
+    goes_on("the proxy is gone");
+  }
+  scene.stop_all();
+  scene.require_sound(scene.row().generation - 1);
+}
+
+TEST_CASE("random faults at random places, again and again", "[.full]") {
+  const char* const wanted = std::getenv("EPOCHCUT_TRIALS");
+  const int trials = wanted != nullptr ? std::atoi(wanted) : full() ? 1'000 : 0;
+  const char* const given = std::getenv("EPOCHCUT_SEED");
+  const std::uint64_t seed = given != nullptr ? std::strtoull(given, nullptr, 10) : std::random_device{}();
+  std::mt19937_64 random(seed);
+  INFO("EPOCHCUT_SEED=" << seed);
+  Scene scene(Millis{1'500});
+  scene.start("incumbent", "run");
+  scene.start("candidate", "shadow");
+  std::uint64_t seams = 0;
+  int backends = 0, crashes = 0;
+  for (int trial = 0; trial < trials; ++trial) {
+    INFO("trial " << trial);
+    const std::uint64_t extra = random() % 8, delay_ms = random() % 800;
+    std::jthread also([&] {
+      std::this_thread::sleep_for(std::chrono::milliseconds(delay_ms));
+      if (extra == 0)
+        ++backends,
+            PostgresWriter(servers()["POSTGRES"]).execute("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename LIKE 'exchange%'");
+      if (extra == 1) ++crashes, stop_postgres_at_once();
+    });
+    const Fault& cell = cells[random() % std::size(cells)];
+    seams = patiently([&] { return run_cell(scene, cell, extra > 1); });
+    also.join();
+  }
+  WARN(trials << " trials, " << seams << " seams, " << backends << " times every backend ended, " << crashes << " crashes of PostgreSQL; seed " << seed);
+  scene.stop_all();
+  if (trials > 0) scene.require_sound(seams);
 }
 
 namespace {
