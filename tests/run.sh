@@ -24,6 +24,7 @@ set -u
 repository=$(cd "$(dirname "$0")/.." && pwd) || exit 2
 began_s=$(date +%s)
 jobs=${EPOCHCUT_JOBS:-2}
+at_once=$jobs
 clang=${EPOCHCUT_CLANG:-clang++-19}
 passed=0 failed=0 skipped=0
 scratch='' servers='' table=''
@@ -106,7 +107,7 @@ run_tests() { # LEG FOLDER CTEST-OPTION...
   shift 2
   say "$leg: tests"
   # A test without a limit of its own must not hold up the rest for ctest's 25 minutes.
-  (cd "$folder" && ctest --output-on-failure --no-tests=error --timeout "$timeout_s" -j "$jobs" --output-junit "$report" "$@") </dev/null
+  (cd "$folder" && ctest --output-on-failure --no-tests=error --timeout "$timeout_s" -j "$at_once" --output-junit "$report" "$@") </dev/null
   ctest_code=$?
   if [ ! -s "$report" ]; then
     broken_leg "$leg" "ctest ended with $ctest_code and reported no test for the leg $leg."
@@ -133,11 +134,13 @@ gcc_leg() {
     broken_leg gcc "the servers do not start."
     return
   }
+  at_once=$((jobs + 1)) # the longest one waits, nearly all of its time
   case $mode in
     quick) run_tests gcc "$build" -R '^(unit|operate|recon_engine|cutover|simulation|lint\..*|docs\..*|live\.(conformance|traps|sentences))$' ;;
     normal) run_tests gcc "$build" -LE '^full$' ;;
     full) run_tests gcc "$build" ;;
   esac
+  at_once=$jobs
   if [ "$mode" != quick ]; then
     say "the soak, per write path"
     sed -n '/^seed [0-9]/,/^===/{/^===/!p;}' "$build/Testing/Temporary/LastTest.log"
