@@ -1,7 +1,7 @@
 #!/bin/sh
 # A handover under load, on a fresh Debian machine: installs what is missing, builds, starts private servers, and runs the exchange as fast as it is
 # asked to. A candidate is staged beside it and proved equal; then it takes production over at one number, and hands it back. A second candidate has one
-# rounding error in 100 000 trades, and is never let through.
+# rounding error in 100 000 trades, and is never let through. All the while recon-engine checks production's invariants every other second.
 #
 #   sh examples/cutover.sh [--rate N] [--cuts N] [--build-dir DIR]
 #
@@ -16,6 +16,7 @@ set -u
 repository=$(cd "$(dirname "$0")/.." && pwd) || exit 2
 build=$repository/build/cutover
 rate=2000 cuts=15
+scratch='' pid='' failed=no # script.sh sets them
 
 while [ $# -gt 0 ]; do
   case $1 in
@@ -51,7 +52,7 @@ done
 
 # shellcheck source=examples/script.sh disable=SC1091,SC2154
 . "$repository/examples/script.sh"
-build_targets recon exchange_cli cutover
+build_targets recon exchange_cli cutover recon_engine
 start_servers
 bin=$build/examples
 
@@ -84,6 +85,41 @@ say "the exchange begins: $rate executions a second"
 engine run incumbent
 incumbent=$pid
 wait_until "the first 2000 executions" holds "sequence > 2000 FROM resume_tokens WHERE stream = 'trade_engine' AND authority = 'production'"
+
+# --- the invariants, all the while ------------------------------------------------------------------------------------------------
+
+RECON_ENGINE_POSTGRES=$EPOCHCUT_POSTGRES_RECON
+RECON_ENGINE_LOG=$EPOCHCUT_POSTGRES_LOG
+RECON_ENGINE_CLICKHOUSE_PASSWORD=$(printf %s "$EPOCHCUT_CLICKHOUSE_RECON" | sed 's|.*//[^:]*:\([^@]*\)@.*|\1|')
+export RECON_ENGINE_POSTGRES RECON_ENGINE_LOG RECON_ENGINE_CLICKHOUSE_PASSWORD
+{
+  cat <<END
+[stores]
+postgres_env = "RECON_ENGINE_POSTGRES"
+log_env = "RECON_ENGINE_LOG"
+clickhouse = "$EPOCHCUT_CLICKHOUSE"
+clickhouse_user = "recon"
+clickhouse_password_env = "RECON_ENGINE_CLICKHOUSE_PASSWORD"
+clickhouse_database = "exchange"
+
+[program]
+port = 0
+spool = "$scratch/spool"
+END
+  for id in transactions-balance position-realized-pnls-balance pnl-is-zero-sum omnibus-balances-square; do
+    printf '\n[checks."%s"]\nenabled = false\n\n[checks."%s-live"]\n' "$id" "$id"
+    case $id in
+      transactions-* | position-*) printf 'schedule = "*/2 * * * * *"\nzone = "UTC"\npaging = false\nmax_visibility_lag_ms = 500\n' ;;
+      *) printf 'enabled = false\n' ;;
+    esac
+  done
+} >"$scratch/watch.toml"
+mkdir "$scratch/spool"
+"$bin/recon_engine" validate --config "$scratch/watch.toml" >/dev/null || give_up "recon-engine's configuration is refused"
+"$bin/recon_engine" migrate --config "$scratch/watch.toml" >/dev/null || give_up "recon-engine's schema could not be made"
+start recon_engine "$bin/recon_engine" run --config "$scratch/watch.toml"
+# CONDITION on a run
+runs() { ask "SELECT count(*) FROM recon_engine.invariants_log WHERE $1"; }
 
 # --- stage, verify, splice ---------------------------------------------------------------------------------------------------
 
@@ -139,6 +175,14 @@ if "$bin/exchange" audit --commit-log "$scratch/incumbent.commits" --commit-log 
   came_true "nothing lost, nothing doubled, across both seams"
 else
   came_false "production is not what the stream says"
+fi
+seams=$(ask "SELECT count(*) FROM epochcut_seam")
+across=$(ask "SELECT count(*) FROM epochcut_seam s WHERE (SELECT count(DISTINCT check_id) FROM recon_engine.invariants_log WHERE status = 'pass' AND epoch_sequence >= s.s) = 2")
+say "invariants meanwhile: $(runs "status = 'pass'") passed, $(runs "status = 'fail'") failed, $(runs "status NOT IN ('pass', 'fail')") could not know"
+if [ "$(runs "status = 'fail'")" -eq 0 ] && [ "$across" -eq "$seams" ]; then
+  came_true "no invariant failed, and both passed behind each of the $seams seams"
+else
+  came_false "an invariant failed, or did not pass behind a seam"
 fi
 "$bin/cutover" status
 [ "$failed" = no ] || exit 1

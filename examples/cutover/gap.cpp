@@ -70,7 +70,7 @@ ScheduledProgram program_of(const recon_engine::Config& config, const std::strin
   return program;
 }
 
-std::string to_json(const SwapPlan& plan) {
+std::string to_json(const SwapPlan& plan, bool running_known) {
   using json::escaped;
   using json::member;
   const auto fire = [](const std::optional<JobFire>& f) {
@@ -85,7 +85,7 @@ std::string to_json(const SwapPlan& plan) {
            ",";
   std::string running;
   for (const std::string& id : plan.running) running += (running.empty() ? "" : ",") + escaped(id);
-  return out + member("running", "[" + running + "]") + "," + member("why", escaped(plan.why)) + "}";
+  return out + member("running", running_known ? "[" + running + "]" : "null") + "," + member("why", escaped(plan.why)) + "}";
 }
 
 int gap_command(const Arguments& a, const Terminal& t) {
@@ -123,19 +123,22 @@ int gap_command(const Arguments& a, const Terminal& t) {
       t.out << to_string(landing.landed) << ": " << landing.why << "\n";
     return landing.landed == Landed::yes ? exit_done : landing.landed == Landed::no ? exit_refused : exit_usage;
   }
+  bool running_known = true;
   try {
     add_running(config, runs);
   } catch (const Failure& failure) {
-    note(failure.message + "; look before the swap, a run is never interrupted");
+    running_known = false;
+    note(failure.message + "; a run is never interrupted, so this is no safe moment unless the program is stopped");
   }
   const SwapPlan plan = plan_swap(program_of(config, a.program, a.deploy, runs), now);
   if (a.json)
-    t.out << to_json(plan) << "\n";
+    t.out << to_json(plan, running_known) << "\n";
   else {
-    t.out << plan.why << "\n";
+    t.out << (running_known ? "" : "by the schedules alone: ") << plan.why << "\n";
     if (plan.verify)
       t.out << "afterwards: cutover gap --config " << a.config << " --since " << epochcut::to_text(plan.at.value_or(now)).substr(0, 19) << "Z --build ID\n";
   }
+  if (plan.verdict == GapVerdict::safe_now && !running_known) return exit_no_answer;  // what is not known is not safe
   return plan.verdict == GapVerdict::safe_now ? exit_done : plan.verdict == GapVerdict::wait ? exit_usage : exit_refused;
 }
 

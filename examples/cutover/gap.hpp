@@ -25,6 +25,7 @@ struct RunFacts {
 epochcut::ScheduledProgram program_of(const recon_engine::Config& config, const std::string& name, epochcut::Millis deploy,
                                       const std::map<std::string, RunFacts>& runs);
 
-std::string to_json(const epochcut::SwapPlan& plan);
+/// `running_known`: whether the program has said what runs; else "running" is null.
+std::string to_json(const epochcut::SwapPlan& plan, bool running_known = true);
 
 }  // namespace cutover

@@ -24,7 +24,8 @@ namespace {
 struct Servers {
   Servers(const CheckInfo& info_, const Config& c)
       : info(info_),
-        ledger(c.postgres, {.stream = trade_stream, .authority = c.authority}),
+        // The authority may change hands: what a deposed engine still writes into ClickHouse does not count.
+        ledger(c.postgres, {.stream = trade_stream, .authority = c.authority, .seams = "epochcut_seam", .row_generation = "generation"}),
         marks(c.postgres, {.stream = mark_stream, .authority = c.authority, .leg_bits = mark_leg_bits, .acknowledged = true}),
         analytics(c.clickhouse, options(c, "epochcut_stream")),
         marked(c.clickhouse, options(c, mark_stream_table)) {
