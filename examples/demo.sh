@@ -12,19 +12,6 @@
 set -u
 repository=$(cd "$(dirname "$0")/.." && pwd) || exit 2
 build=$repository/build/demo
-scratch=
-
-cleanup() {
-  trap '' HUP INT TERM # half a cleanup leaves servers behind
-  [ -n "$scratch" ] || return 0
-  sh "$repository/examples/servers.sh" stop "$scratch"
-  rm -rf "$scratch"
-}
-trap cleanup EXIT
-trap 'exit 129' HUP
-trap 'exit 130' INT
-trap 'exit 143' TERM
-
 embedded=no
 for argument in "$@"; do
   case $argument in
@@ -36,30 +23,8 @@ for argument in "$@"; do
   esac
 done
 
-# shellcheck source=examples/setup.sh disable=SC1091
-. "$repository/examples/setup.sh"
-if [ "$embedded" = yes ]; then wanted=embedded; else wanted=demo; fi
-epochcut_install "$wanted" || exit 3
-
-printf 'building ...\n'
-log=$(mktemp) || exit 3
-generator='' launcher=''
-if [ ! -f "$build/CMakeCache.txt" ] && command -v ninja >/dev/null; then generator=Ninja; fi
-if command -v ccache >/dev/null; then launcher=ccache; fi
-if ! cmake -S "$repository" -B "$build" ${generator:+-G "$generator"} -DCMAKE_BUILD_TYPE=Release -DEPOCHCUT_BUILD_TESTS=OFF \
-  -DCMAKE_CXX_COMPILER_LAUNCHER="$launcher" >"$log" 2>&1 || ! cmake --build "$build" -j 2 --target demo >>"$log" 2>&1; then
-  tail -n 40 "$log" >&2
-  rm -f "$log"
-  printf 'demo.sh: it does not build; the compiler says why above.\n' >&2
-  exit 3
-fi
-rm -f "$log"
-
-if [ "$embedded" = no ]; then
-  printf 'starting servers ...\n'
-  scratch=$(mktemp -d "${TMPDIR:-/tmp}/epochcut-demo.XXXXXX") || exit 3
-  sh "$repository/examples/servers.sh" start "$scratch" >/dev/null || exit 3
-  # shellcheck disable=SC1091 # written by the line above
-  . "$scratch/env"
-fi
+# shellcheck source=examples/script.sh disable=SC1091
+. "$repository/examples/script.sh"
+if [ "$embedded" = yes ]; then build_targets embedded demo; else build_targets demo demo; fi
+[ "$embedded" = yes ] || start_servers
 "$build/examples/demo" "$@"

@@ -14,21 +14,7 @@
 set -u
 repository=$(cd "$(dirname "$0")/.." && pwd) || exit 2
 build=$repository/build/recon
-scratch='' children='' stay=no failed=no
-timeout_s=180 # of each wait; on an idle machine none takes a fifth of it
-
-cleanup() {
-  trap '' HUP INT TERM # half a cleanup leaves servers behind
-  for child in $children; do kill "$child" 2>/dev/null; done
-  for child in $children; do wait "$child" 2>/dev/null; done
-  [ -n "$scratch" ] || return 0
-  sh "$repository/examples/servers.sh" stop "$scratch"
-  rm -rf "$scratch"
-}
-trap cleanup EXIT
-trap 'exit 129' HUP
-trap 'exit 130' INT
-trap 'exit 143' TERM
+scratch='' pid='' failed=no stay=no # all but the last are script.sh's
 
 while [ $# -gt 0 ]; do
   case $1 in
@@ -53,72 +39,14 @@ while [ $# -gt 0 ]; do
   shift
 done
 
-began_s=$(date +%s)
-say() { printf '[%3d s] %s\n' $(($(date +%s) - began_s)) "$*"; }
-give_up() { # SENTENCE
-  say "$*" >&2
-  for log in "$scratch"/*.out; do
-    [ -s "$log" ] || continue
-    printf 'the end of %s:\n' "${log##*/}" >&2
-    tail -n 15 "$log" >&2
-  done
-  exit 1
-}
-came_true() { say "yes: $*"; }
-came_false() {
-  say "NO:  $*"
-  failed=yes
-}
-
-# --- build ---------------------------------------------------------------------------------------------------------------
-
-# shellcheck source=examples/setup.sh disable=SC1091
-. "$repository/examples/setup.sh"
-epochcut_install recon || exit 3
-
-say "building"
-log=$(mktemp) || exit 3
-generator='' launcher=''
-if [ ! -f "$build/CMakeCache.txt" ] && command -v ninja >/dev/null; then generator=Ninja; fi
-if command -v ccache >/dev/null; then launcher=ccache; fi
-if ! cmake -S "$repository" -B "$build" ${generator:+-G "$generator"} -DCMAKE_BUILD_TYPE=Release -DEPOCHCUT_BUILD_TESTS=OFF \
-  -DCMAKE_CXX_COMPILER_LAUNCHER="$launcher" >"$log" 2>&1 ||
-  ! cmake --build "$build" -j "${EPOCHCUT_JOBS:-2}" --target exchange_cli custodian recon_engine >>"$log" 2>&1; then
-  tail -n 40 "$log" >&2
-  rm -f "$log"
-  printf 'recon.sh: it does not build; the compiler says why above.\n' >&2
-  exit 3
-fi
-rm -f "$log"
+# shellcheck source=examples/script.sh disable=SC1091
+. "$repository/examples/script.sh"
+build_targets recon exchange_cli custodian recon_engine
 bin=$build/examples
 
 # --- start ---------------------------------------------------------------------------------------------------------------
 
-say "starting servers, a custodian and the exchange"
-scratch=$(mktemp -d "${TMPDIR:-/tmp}/epochcut-recon.XXXXXX") || exit 3
-sh "$repository/examples/servers.sh" start "$scratch" >/dev/null || exit 3
-# shellcheck disable=SC1091 # written by the line above
-. "$scratch/env"
-
-start() { # NAME COMMAND...: in the background; its output is in NAME.out
-  name=$1
-  shift
-  "$@" >"$scratch/$name.out" 2>&1 </dev/null &
-  pid=$!
-  children="$children $pid"
-}
-wait_until() { # SENTENCE COMMAND...
-  wanted=$1 waited_s=$(date +%s)
-  shift
-  until "$@"; do
-    [ $(($(date +%s) - waited_s)) -lt "$timeout_s" ] || give_up "it never came true within $timeout_s s: $wanted"
-    for child in $children; do kill -0 "$child" 2>/dev/null || give_up "one of the programs has ended while this was waited for: $wanted"; done
-    sleep 0.3
-  done
-}
-ask() { psql -X -q -A -t -d "$EPOCHCUT_POSTGRES" -c "$1"; } # SQL, by the owner
-holds() { [ "$(ask "SELECT $1")" = t ]; }                  # CONDITION
-has_line() { grep -q "$1" "$2"; }
+start_servers
 
 start custodian "$bin/custodian" --state "$scratch/custodian.log" --webhook-log "$scratch/webhooks"
 wait_until "the custodian's address" has_line '^http://' "$scratch/custodian.out"

@@ -21,8 +21,6 @@ trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# The comment at a script's head is its help.
-usage() { sed -n '2,/^$/s/^# \{0,1\}//p' "$0"; }
 say() { printf '[%3d s] %s\n' $(($(date +%s) - began_s)) "$*"; }
 give_up() { # SENTENCE
   say "$*" >&2
