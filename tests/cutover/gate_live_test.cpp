@@ -55,6 +55,9 @@ class Scene {
         broken = true;
       }
     });
+    // A gate counts for a build, so there is none before the candidate has said which it is.
+    const std::string said = "SELECT FROM " + place.shadow().schema + ".engine_build";
+    for (int i = 0; i < 3'000 && !broken && ledger.execute(said).rows() == 0; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
   ~Scene() {
     follower_.request_stop();
