@@ -356,7 +356,23 @@ struct Broken {
   Settled world;
   enum Place { nowhere, first_sample, holdings, second_sample };
   std::atomic<Place> place = nowhere;
-  std::function<scripted::Answer(const std::string& truth)> instead;
+  /// Set between two requests, and asked on the server's thread: one that was given up may still be at it.
+  class Instead {
+   public:
+    template <class Answering>
+    void operator=(Answering answering) {
+      const std::lock_guard lock(mutex_);
+      answering_ = std::move(answering);
+    }
+    scripted::Answer operator()(const std::string& truth) {
+      const std::lock_guard lock(mutex_);
+      return answering_(truth);
+    }
+
+   private:
+    std::mutex mutex_;
+    std::function<scripted::Answer(const std::string& truth)> answering_;
+  } instead;
   std::atomic<int> samples = 0, broken = 0;
   std::string truth_of_transfers = "{\"open\":[],\"counter\":" + std::to_string(world.custodian.counter) + "}\n";
   std::string truth_of_holdings = [this] {
