@@ -129,8 +129,7 @@ class Rehearsal {
     return p;
   }
   std::vector<std::string> command(const char* what, const char* engine) const {
-    std::vector<std::string> words{a_.exchange_program, what, "--engine",       engine, "--authority", authority, "--rate", "400",
-                                   "--batch",           "50", "--seam-wait-ms", "2000"};  // it must work on a busy machine too
+    std::vector<std::string> words{a_.exchange_program, what, "--engine", engine, "--authority", authority, "--rate", "400", "--batch", "50"};
     if (std::string(what) == "shadow") words.insert(words.end(), {"--lag", "300"});
     return words;
   }

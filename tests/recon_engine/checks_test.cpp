@@ -1,7 +1,11 @@
 #include "recon_engine/checks.hpp"
 
 #include <atomic>
+#include <functional>
+#include <mutex>
+#include <string>
 #include <thread>
+#include <utility>
 
 #include <epochcut/verdict/report.hpp>
 
