@@ -63,14 +63,22 @@ Facts read_facts(const Place& place, Millis age_max) {
   std::optional<SeamRow> newest;
   if (!facts.seams.empty()) newest = SeamRow{facts.seams[0].splice_id, facts.seams[0].from_gen, facts.seams[0].to_gen, facts.seams[0].s};
   for (const Asker::Row& schema : asker.ask("SELECT n.nspname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE "
-                                            "c.relname = 'resume_tokens' AND n.nspname <> $1 ORDER BY 1",
+                                            "c.relname = 'resume_tokens' AND n.nspname <> $1 AND has_schema_privilege(n.oid, 'USAGE') AND "
+                                            "has_table_privilege(c.oid, 'SELECT') ORDER BY 1",
                                             {production.schema})) {
     const std::string& name = *schema[0];
     if (name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_") != std::string::npos) continue;  // not one of ours
-    const auto token =
-        asker.ask("SELECT sequence FROM " + name + ".resume_tokens WHERE stream = $1 AND authority = $2", {std::string(exchange::stream_id), name});
-    if (token.empty()) continue;
-    CandidateFact candidate{.name = name, .sequence = number(token[0][0]), .build = build_of(asker, name)};
+    CandidateFact candidate{.name = name};
+    try {
+      const auto token =
+          asker.ask("SELECT sequence FROM " + name + ".resume_tokens WHERE stream = $1 AND authority = $2", {std::string(exchange::stream_id), name});
+      if (token.empty()) continue;
+      candidate.sequence = number(token[0][0]);
+      candidate.build = build_of(asker, name);
+    } catch (const Failure& failure) {
+      if (failure.kind != Reason::not_found) throw;
+      continue;  // dropped since it was listed
+    }
     const auto verdicts = asker.ask("SELECT verdict_id, build_id, sequence, decision, reason, signed_off_by, " + time_of("at") +
                                         ", (extract(epoch FROM clock_timestamp() - at) * 1000)::bigint FROM " + s +
                                         "epochcut_verdict WHERE authority = $1 AND candidate = $2 ORDER BY at DESC, verdict_id LIMIT 1",

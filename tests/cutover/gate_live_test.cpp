@@ -170,14 +170,23 @@ TEST_CASE("live: a gate goes, is void when it is blind, arms and takes back, and
   {
     Arguments far = scene.arguments("splice");
     far.at = scene.sequence() + 10'000'000;
+    epochcut::Cancel cancel;
+    epochcut::Control control;
+    control.cancel = &cancel;
     std::jthread tool([&] {
       try {
-        code = splice_command(far, spliced.terminal, {});
+        code = splice_command(far, spliced.terminal, control);
       } catch (...) {  // the code says so
       }
     });
+    struct Ends {
+      epochcut::Cancel& cancel;
+      ~Ends() { cancel.request(); }  // or a check that throws below would wait for an hour
+    };
+    const Ends ends{cancel};
     for (int i = 0; i < 600 && !read_facts(scene.place).row.marker; ++i) std::this_thread::sleep_for(50ms);
     CHECK(abort_command(scene.arguments("abort"), aborted.terminal) == exit_done);
+    for (int i = 0; i < 600 && !aborted.out.str().empty() && production_authority(scene.place).read().marker; ++i) std::this_thread::sleep_for(50ms);
   }
   CHECK(code == exit_refused);
   CHECK(contains(spliced.out.str(), "only by another splice"));
