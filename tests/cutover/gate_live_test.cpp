@@ -186,7 +186,7 @@ TEST_CASE("live: a gate goes, is void when it is blind, arms and takes back, and
     const Ends ends{cancel};
     for (int i = 0; i < 600 && !read_facts(scene.place).row.marker; ++i) std::this_thread::sleep_for(50ms);
     CHECK(abort_command(scene.arguments("abort"), aborted.terminal) == exit_done);
-    for (int i = 0; i < 600 && !aborted.out.str().empty() && production_authority(scene.place).read().marker; ++i) std::this_thread::sleep_for(50ms);
+    tool.join();
   }
   CHECK(code == exit_refused);
   CHECK(contains(spliced.out.str(), "only by another splice"));
