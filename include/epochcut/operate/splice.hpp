@@ -186,7 +186,7 @@ class Splice {
   Splice(Store& store, std::string splice_id, SpliceLimits limits = {}, Control control = {})
       : store_(&store), id_(std::move(splice_id)), limits_(limits), control_(control) {}
 
-  /// Arms, sees the flip through, and waits for the new owner's first commit. Errors: `cancelled`, after it has disarmed; and what the store
+  /// Arms, sees the flip through, and waits for the new owner's first commit. Cancelled, it disarms first and says so in `why`. Errors: what the store
   /// throws when nothing can be known any more: what was armed is then left to the owner, who disarms at its own bound.
   template <class Tell>
   SpliceReport run(const ArmRequest& request, Tell tell) {
