@@ -354,12 +354,26 @@ examples:
   }
 }
 
+namespace {
+
+/// A fire whose run could still read the stores: none is logged, and its time is not up.
+std::optional<Instant> unanswered(const Config& config, const CheckInfo& info, const std::function<Instant(Instant)>& next, Instant now) {
+  const CheckConfig& check = config.checks.at(std::string(info.id));
+  PostgresWriter log(config.log);
+  for (Instant fire = next(now - check.late_max - check.jitter - check.budget); fire <= now; fire = next(fire))
+    if (log.execute("SELECT FROM recon_engine.invariants_log WHERE run_id = $1", {run_id_of(info.id, {fire, "cron", {}})}).rows() == 0) return fire;
+  return std::nullopt;
+}
+
+}  // namespace
+
 int canary_command(const Config& config, std::vector<std::string> arguments, std::ostream& out, std::ostream& err) {
   constexpr const char* usage =
       R"(usage: recon_engine canary --check LIVE-ID --writer URL [--fault change_amount|delete_row|extra_row|conflicting_row] [--wait SECONDS] [--direct yes]
 
 Plants one break in ClickHouse through URL, whose user may write, and takes it back. The running recon_engine must fail the check within two fires; with
-`--direct yes` no recon_engine runs, and this command runs the check itself. Only a check that pages nobody, and only while no check that pages fires.
+`--direct yes` no recon_engine runs, and this command runs the check itself. Only a check that pages nobody, and only while no check that pages fires or is
+under way.
 
 examples:
   recon_engine canary --check transactions-balance-live --writer http://127.0.0.1:8123/
@@ -402,6 +416,9 @@ examples:
     if (next(time.now()) < time.now() + wait + paging_margin)
       return bad(std::string(other.id) + " pages and fires at " + to_text(next(time.now())) +
                  ", while the break could still be there: begin later, or --wait less");
+    if (const auto fire = unanswered(config, other, next, time.now()))
+      return bad(std::string(other.id) + " pages and its run of " + to_text(*fire) +
+                 " is not logged, so it may be under way and would see the break: begin later");
   }
 
   const bool marks = info->invariant == "pnl-is-zero-sum";

@@ -268,3 +268,38 @@ TEST_CASE("a canary that could not be planted stands on record as that, and coun
   CHECK(site.ask("SELECT count(*) FROM recon_engine.planted_breaks WHERE never_planted <> '' AND caught IS NULL") == "1");
   CHECK(site.ask("SELECT count(*) FROM recon_engine.planted_breaks WHERE never_planted IS NULL") == "0");
 }
+
+TEST_CASE("a canary waits for the run of a check that pages, which would see the break") {
+  const Site site;
+  site.configure();
+  // A daily check that pages, a few seconds ago, and nobody has logged its run.
+  const Instant fired = std::chrono::floor<std::chrono::seconds>(now()) - 3s;
+  const std::chrono::hh_mm_ss at(fired - std::chrono::floor<std::chrono::days>(fired));
+  const std::string check = "transactions-balance", daily = std::to_string(at.seconds().count()) + " " + std::to_string(at.minutes().count()) + " " +
+                                                            std::to_string(at.hours().count()) + " * * *";
+  std::string file = process::contents(site.config());
+  const std::size_t schedule = file.find("schedule = \"", file.find("[checks.\"" + check + "\"]")) + 12;
+  file.replace(schedule, file.find('"', schedule) - schedule, daily);
+  std::ofstream(site.config()) << file;
+  const auto canary = [&] {
+    process::Child child({RECON_ENGINE_PROGRAM, "canary", "--config", site.config(), "--check", live, "--writer", site.stores.clickhouse(), "--wait", "30",
+                          "--direct", "yes", "--fault", "extra_row"},
+                         site.folder / "canary");
+    const int code = child.end();
+    return std::pair(code, child.output());
+  };
+  const auto refused = canary();
+  INFO(refused.second);
+  CHECK(refused.first == 64);
+  CHECK(refused.second.find(check + " pages and its run of " + epochcut::to_text(fired) + " is not logged") != std::string::npos);
+  CHECK(site.ask("SELECT count(*) FROM recon_engine.planted_breaks") == "0");
+
+  Run run;
+  run.check_id = check, run.run_id = check + "@" + epochcut::to_text(fired), run.trigger = "cron";
+  run.status = Status::skipped, run.reason = epochcut::Reason::precondition;
+  run.scheduled = run.started = run.finished = fired;
+  PostgresLog(site.stores.writer()).write(run);
+  const auto let = canary();
+  INFO(let.second);
+  CHECK(let.first == 0);
+}
