@@ -138,11 +138,15 @@ struct Hooked {
     before("snapshot");
     return memory->snapshot(plans, control);
   }
+  AnyHeld hold(std::span<const QueryPlan> plans, const Control& control) {
+    before("hold");
+    return memory->hold(plans, control);
+  }
   std::optional<Acknowledged> acknowledged(const Token& token, const std::string& authority, const std::string& relation, const Control& control) {
     before("acknowledged");
     return memory->acknowledged(token, authority, relation, control);
   }
 };
-static_assert(Readable<Hooked> && Anchor<Hooked>);
+static_assert(Readable<Hooked> && Holder<Hooked>);
 
 }  // namespace small_exchange

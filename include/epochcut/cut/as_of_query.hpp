@@ -61,6 +61,7 @@ struct QueryPlan {
   std::vector<std::string> by{};
   std::vector<std::string> key{};
   std::vector<Measure> measures{};
+  bool any_order = false;  ///< for those who don't need key order: rows may come as the store has them, which spares its sort
 
   bool grouped() const {
     if (!by.empty()) return true;

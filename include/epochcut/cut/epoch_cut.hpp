@@ -81,11 +81,7 @@ class EpochCut {
       plans.push_back(query.plan());
     }
     Snapshot snapshot = anchor.snapshot(std::span<const QueryPlan>(plans), control);
-    if (snapshot.token) tokens_.push_back(std::move(*snapshot.token));
-    for (Token& further : snapshot.further) tokens_.push_back(std::move(further));
-    for (const Token& token : tokens_) require_sound(token);
-    timeline_ = snapshot.timeline;
-    server_ = std::move(snapshot.server);
+    adopt(snapshot);
     for (std::size_t i = 0; i < plans.size(); ++i) {
       Read& read = reads_.emplace_back();
       read.rows = std::move(snapshot.relations[i]);
@@ -97,6 +93,13 @@ class EpochCut {
       read.stream = token.stream.id;
       read.epoch = token.epoch;
     }
+  }
+
+  /// Of a snapshot that somebody else holds: token and timeline, no rows. Errors: as above.
+  static EpochCut of(Source& anchor, const Snapshot& head, const Control& control) {
+    EpochCut cut(anchor, control);
+    cut.adopt(head);
+    return cut;
   }
 
   std::size_t size() const { return reads_.size(); }
@@ -153,6 +156,32 @@ class EpochCut {
     return read;
   }
 
+  /// One cheap look: may the follower show everything by now? Good for deciding when to read, and for nothing else. Errors: as `read`.
+  template <Follower F>
+  bool seems_complete(F& follower, const Query& query, const Control& control) const {
+    Read read;
+    const AsOf at = begin(query.plan(), {}, read);
+    auto&& source = readable(follower);
+    return source.visible(query.plan().relation, at, control).count >= read.expected->count;
+  }
+
+  /// Reads a follower once, without waiting, and hands its cursor to `body`, which pulls it to its end; what `body` saw is worth something only if the
+  /// reading that is returned is `proved`. Its rows are not in it. Errors: as `read`.
+  template <Follower F, class Body>
+  Read read_through(F& follower, const Query& query, const Control& control, Body body) const {
+    query.plan().validate();
+    auto&& source = readable(follower);
+    Read read;
+    const AsOf at = begin(query.plan(), {}, read);
+    read.about = source.about(query.plan().relation, control);
+    require_stream(read.about, token_of(query.plan().relation));
+    AnyCursor cursor = source.open(query.plan(), at, Form::plain, control);
+    body(*cursor);
+    read.proof = cursor->proof();
+    read.completeness = judge_ids(read);
+    return read;
+  }
+
   /// Reads once more as `first` was read, at the same epoch and without waiting: what a true cut shows cannot heal.
   template <Follower F>
   Read read_again(F& follower, const Query& query, const Read& first, const Control& control = {}) const {
@@ -185,6 +214,16 @@ class EpochCut {
   }
 
  private:
+  EpochCut(Source& anchor, const Control& control) : anchor_(&anchor), taken_at_(control.clock->now()) {}
+
+  void adopt(const Snapshot& snapshot) {
+    if (snapshot.token) tokens_.push_back(*snapshot.token);
+    tokens_.insert(tokens_.end(), snapshot.further.begin(), snapshot.further.end());
+    for (const Token& token : tokens_) require_sound(token);
+    timeline_ = snapshot.timeline;
+    server_ = snapshot.server;
+  }
+
   /// One relation, one stream: the token that declares the relation, else the main one.
   const Token& token_of(const std::string& relation) const {
     const Token* found = nullptr;

@@ -13,6 +13,7 @@
 
 #include <epochcut/core/token.hpp>
 #include <epochcut/cut/evaluate.hpp>
+#include <epochcut/cut/held_cut.hpp>
 #include <epochcut/cut/source.hpp>
 
 namespace epochcut {
@@ -138,6 +139,9 @@ class Memory {
     return snapshot;
   }
 
+  /// The same snapshot, kept.
+  AnyHeld hold(std::span<const QueryPlan> plans, const Control& control) { return AnyHeld(new Held(snapshot(plans, control))); }
+
   std::optional<Acknowledged> acknowledged(const Token&, const std::string& authority, const std::string& relation, const Control&) {
     const std::lock_guard lock(mutex_);
     for (const auto& a : acknowledged_)
@@ -146,6 +150,20 @@ class Memory {
   }
 
  private:
+  class Held final : public HeldSnapshot {
+   public:
+    explicit Held(Snapshot snapshot) : snapshot_(std::move(snapshot)) {}
+    const Snapshot& head() const override { return snapshot_; }
+    AnyCursor open(std::size_t i, bool, const Control& control) override {
+      control.check();
+      return AnyCursor(new RelationCursor(snapshot_.relations[i], snapshot_.proofs[i]));
+    }
+    void release(const Control&) override { snapshot_.relations.clear(); }
+
+   private:
+    Snapshot snapshot_;
+  };
+
   struct Late {
     Millis visible_from;
     Relation rows;
@@ -203,6 +221,6 @@ class Memory {
   std::deque<Failure> failures_;
   std::string stream_, authority_;
 };
-static_assert(Readable<Memory> && Anchor<Memory>);
+static_assert(Readable<Memory> && Anchor<Memory> && Holder<Memory>);
 
 }  // namespace epochcut

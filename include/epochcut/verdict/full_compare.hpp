@@ -1,0 +1,167 @@
+// Is every row of two big tables the same, at ONE cut, without holding either of them?
+// Layer: verdict. Asks what `check` asks and answers with the same outcome; only how it reads is another: the follower is waited for first, then both sides
+// are streamed side by side while the anchor's snapshot is held, and rows let each other go. Memory: SetLimits. Whatever streaming can't prove by itself
+// (a follower that is short of rows or holds replays, a rule with a tolerance, a reading at rest) `check` decides, with its limits. Rows are compared as a
+// multiset: of two ledger rows with one key, where `check` refuses, one is named as a row that the follower lacks.
+#pragma once
+
+#include <algorithm>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <epochcut/cut/held_cut.hpp>
+#include <epochcut/diff/set_diff.hpp>
+#include <epochcut/verdict/check.hpp>
+
+namespace epochcut {
+
+struct FullCompareOptions {
+  CheckOptions check{};
+  Millis snapshot_budget = snapshot_budget_default;  ///< how long the anchor's snapshot may stay open in one attempt
+  SetLimits limits{};                                ///< beyond them both sides are read in key order, which their servers have to sort
+};
+
+namespace checking {
+
+/// Streams one invariant whose left side is the anchor.
+template <Holder Source>
+class Streamed {
+ public:
+  Streamed(Source& anchor, const Invariant& invariant, const FullCompareOptions& options) : anchor_(&anchor), invariant_(invariant), options_(options) {}
+
+  /// Can both sides be taken as sets of rows, each with a key of its own, of which one is proved by the token's digest?
+  static bool possible(const Source& anchor, const Invariant& invariant, const CheckOptions& options) {
+    const QueryPlan &left = invariant.left.query.plan(), &right = invariant.right.query.plan();
+    const auto listed = [](const QueryPlan& plan) {
+      const bool own_key = plan.key.empty() || (plan.history == History::latest && std::all_of(plan.per.begin(), plan.per.end(), [&](const auto& column) {
+                                                  return std::find(plan.key.begin(), plan.key.end(), column) != plan.key.end();
+                                                }));
+      return !plan.grouped() && (own_key || plan.history == History::current);
+    };
+    const bool exact =
+        std::all_of(invariant.rules.begin(), invariant.rules.end(), [](const Rule& rule) { return rule.kind == Rule::Kind::exact && !rule.absent_is_zero; });
+    return invariant.left.source.address() == static_cast<const void*>(&anchor) && invariant.right.source.address() != static_cast<const void*>(&anchor) &&
+           !invariant.left.at_rest && !invariant.right.at_rest && listed(left) && listed(right) && right.history != History::current && exact &&
+           options.horizon.witness == Witness::id_digest && options.values_max == 0 && !invariant.negative_control;
+  }
+
+  /// True if the outcome stands. False: `check` has to decide.
+  bool execute(Outcome& outcome) {
+    if (!wait(outcome)) return false;
+    const Query queries[] = {invariant_.left.query};
+    for (const bool any_order : {true, false}) try {
+        return stream(queries, any_order, outcome);
+      } catch (const Failure& failure) {
+        // Too far apart to be let go of as they pass: their servers have to sort them.
+        if (failure.kind != Reason::too_large || !any_order) throw;
+      }
+    return false;
+  }
+
+ private:
+  /// Before the snapshot is taken, so that nobody's clean-up waits for a follower that is late. False if it stays so.
+  bool wait(Outcome& outcome) const {
+    const Control& control = options_.check.control;
+    const Millis start = control.clock->now();
+    const EpochCut<Source> cut(*anchor_, {}, control);
+    require_progress(cut, options_.check.last_seen);
+    if (cut.token() == nullptr) return false;
+    for (int attempt = 0;; ++attempt) {
+      const bool there = cut.seems_complete(invariant_.right.source, invariant_.right.query, control);
+      outcome.right.waited = control.clock->now() - start;
+      const Step next = step(options_.check.horizon, there ? Reached::yes : Reached::no, outcome.right.waited, attempt);
+      if (next.action == Step::Action::proceed) return true;
+      if (next.action == Step::Action::give_up) return false;
+      control.sleep(next.delay);
+    }
+  }
+
+  bool stream(std::span<const Query> queries, bool any_order, Outcome& outcome) const {
+    Control control = options_.check.control;
+    control.rows_max = control.bytes_max = std::numeric_limits<std::uint64_t>::max();  // nothing is collected
+    HeldCut<Source> held(*anchor_, queries, options_.snapshot_budget, control);
+    const EpochCut<Source>& cut = held.cut();
+    require_progress(cut, options_.check.last_seen);
+    if (cut.token() == nullptr) return false;
+    const Millis start = control.clock->now();
+    const FollowerInfo about = anchor_->about(invariant_.left.query.plan().relation, control);
+    if (about.relation == invariant_.right.source.about(invariant_.right.query.plan().relation, control).relation) return false;  // `check` says what is wrong
+    // The tail of the lag: what was committed since the wait.
+    HorizonPolicy tail = options_.check.horizon;
+    tail.budget = std::min(tail.budget, options_.snapshot_budget / 2);
+    for (int attempt = 0; !cut.seems_complete(invariant_.right.source, invariant_.right.query, held.control()); ++attempt) {
+      const Step next = step(tail, Reached::no, control.clock->now() - start, attempt);
+      if (next.action != Step::Action::wait) return false;
+      held.control().sleep(next.delay);
+    }
+    QueryPlan plan = invariant_.right.query.plan();
+    plan.any_order = any_order;
+    FirstDifferences first(options_.check.differences_max);
+    DiffCounts counts;
+    Read left, right;
+    try {
+      AnyCursor rows = held.open(0, any_order);
+      right = cut.read_through(invariant_.right.source, Query(plan), held.control(), [&](Cursor& other) {
+        counts = any_order ? set_diff(*rows, other, invariant_.rules, first, options_.limits) : diff(*rows, other, invariant_.rules, first);
+      });
+      left.proof = rows->proof();
+    } catch (Failure& failure) {
+      const bool mine = failure.kind == Reason::timeout && (!options_.check.control.deadline || control.clock->now() < *options_.check.control.deadline);
+      if (mine)
+        failure.message = "the comparison did not end within the " + std::to_string(options_.snapshot_budget.count()) +
+                          " ms that the ledger's snapshot may stay open; raise snapshot_budget, or compare less at once (" + failure.message + ")";
+      throw;
+    }
+    held.release();
+    if (right.completeness != Completeness::proved) return false;
+    left.about = about;
+    left.stream = right.stream, left.epoch = right.epoch;
+    finish(cut, left, right, counts, first.take(), control.clock->now() - start, outcome);
+    return true;
+  }
+
+  void finish(const EpochCut<Source>& cut, const Read& left, const Read& right, const DiffCounts& counts, std::vector<Difference> differences, Millis took,
+              Outcome& outcome) const {
+    const Millis waited = outcome.right.waited;
+    outcome.left = report(left, took, 0), outcome.right = report(right, took, 0);
+    outcome.left.rows = counts.left, outcome.right.rows = counts.right, outcome.right.waited = waited;
+    outcome.counts = counts;
+    outcome.differences = std::move(differences);
+    Evidence found{.left = evidence(left), .right = evidence(right), .differs = counts.differences() > 0};
+    found.left.empty = counts.left == 0, found.right.empty = counts.right == 0;
+    found.left.ledger_empty = found.right.ledger_empty = right.expected->count == 0;
+    const Judgement verdict = judge(found);
+    if (verdict.status == Status::fail) cut.require_standing(options_.check.control);
+    outcome.status = verdict.status, outcome.reason = verdict.reason;
+    outcome.claim = verdict.status == Status::pass ? Claim::every_value : Claim::nothing;
+    outcome.message = explain(outcome, outcome.left, {});
+    outcome.retryable = verdict.status == Status::error;
+    const Token& token = *cut.token();
+    outcome.stream = token.stream.id, outcome.authority = token.authority, outcome.generation = token.generation, outcome.epoch = token.epoch;
+    for (const Token& each : cut.tokens()) outcome.seen.push_back({each.stream.id, each.epoch, cut.timeline()});
+  }
+
+  Source* anchor_;
+  const Invariant& invariant_;
+  const FullCompareOptions& options_;
+};
+
+}  // namespace checking
+
+/// Answers one invariant as `check` does, in bounded memory. Its left side is the anchor. Never throws a Failure: an error is an outcome.
+template <Holder Source>
+Outcome full_compare(Source& anchor, const Invariant& invariant, const FullCompareOptions& options = {}) {
+  const Millis start = options.check.control.clock->now();
+  Outcome outcome;
+  outcome.id = invariant.id;
+  outcome.question = digest_of_question(invariant);
+  bool stands = false;
+  const bool asked = !checking::Streamed<Source>::possible(anchor, invariant, options.check) ||
+                     checking::guarded(std::span(&outcome, 1), [&] { stands = checking::Streamed<Source>(anchor, invariant, options).execute(outcome); });
+  if (asked && !stands) return check(anchor, invariant, options.check);
+  outcome.took = options.check.control.clock->now() - start;
+  return outcome;
+}
+
+}  // namespace epochcut

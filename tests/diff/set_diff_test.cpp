@@ -1,0 +1,146 @@
+// Two streams side by side, each in its own order: the same counts and differences as the reference finds in them once they are sorted, whoever waits for
+// whom, and no more memory than was allowed.
+#include <epochcut/diff/set_diff.hpp>
+
+#include <algorithm>
+#include <numeric>
+
+#include "diff/random_tables.hpp"
+#include "testing/tables.hpp"
+
+using namespace epochcut;
+using namespace random_tables;
+using namespace tables;
+
+namespace {
+
+Relation joined(const std::vector<Relation>& blocks) {
+  Relation all = blocks.front().empty_copy();
+  for (const Relation& block : blocks) all.append(block);
+  return all;
+}
+
+Relation in_order(const Relation& from, const std::vector<std::size_t>& order) {
+  Relation to = from.empty_copy();
+  for (const std::size_t row : order) to.append_row(from, row);
+  return to;
+}
+
+/// In the same order as the reference gives them: here the differences too come sorted.
+template <class Diff>
+std::vector<std::string> said(Diff diff) {
+  FirstDifferences first(10'000);
+  try {
+    const DiffCounts counts = diff(first);
+    return lines_of(counts, first.take());
+  } catch (const Failure& failure) {
+    return {std::string(to_string(failure.kind))};
+  }
+}
+
+std::vector<Relation> blocks(const Relation& whole, std::size_t rows) {
+  std::vector<Relation> all;
+  for (std::size_t row = 0; row < whole.rows(); ++row) {
+    if (row % rows == 0) all.push_back(whole.empty_copy());
+    all.back().append_row(whole, row);
+  }
+  return all;
+}
+
+/// Numbered rows, `change` of which (one in so many, 0: none) hold something else; in the order i * factor.
+Relation numbered(std::uint64_t rows, std::uint64_t factor, std::uint64_t change = 0) {
+  Relation r = table({{"k", Role::key, Type::uint64}, {"v", Role::value, Type::int64}});
+  for (std::uint64_t i = 0; i < rows; ++i) {
+    const std::uint64_t k = i * factor % rows;
+    r.fields[0].column.append_word(k), r.fields[1].column.append_word(change != 0 && k % change == 0 ? k + 1 : k);
+  }
+  return r;
+}
+
+}  // namespace
+
+TEST_CASE("streams in any order: what the reference finds in them once they are sorted") {
+  int differing = 0, equal = 0;
+  CHECK(rc::check("set is plain", [&] {
+    const Made m = made();
+    const Relation left = joined(m.left), right = joined(m.right);
+    const auto plain = said([&](auto& sink) {
+      BlockCursor l({diffing::sorted_by_key(left)}), r({diffing::sorted_by_key(right)});
+      return plain_diff(l, r, m.rules, sink);
+    });
+    if (plain.size() == 1 && plain[0] == "unordered") return;  // a key twice: no set of keys
+    (plain.size() == 1 ? equal : differing)++;
+    std::vector<std::size_t> order(left.rows());
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    if (*rc::gen::arbitrary<bool>()) {
+      std::rotate(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(order.size() / 3), order.end());
+      std::reverse(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(order.size() / 2));
+    }
+    const Relation shuffled = in_order(left, order);
+    const auto set = said([&](auto& sink) {
+      BlockCursor l(cut(shuffled, 3)), r(m.right);
+      return set_diff(l, r, m.rules, sink);
+    });
+    RC_ASSERT(set == plain);
+  }));
+  CHECK(differing > 0);
+  CHECK(equal > 0);
+}
+
+TEST_CASE("rows are counted as often as they stand there: a row too many is one, however equal") {
+  const Relation once = numbered(10, 3);
+  Relation twice = once;
+  twice.append_row(once, 4);
+  const auto counts = [](const Relation& l, const Relation& r) {
+    BlockCursor left({l}), right({r});
+    NullSink sink;
+    return set_diff(left, right, {}, sink);
+  };
+  CHECK(counts(twice, once).only_left == 1);
+  CHECK(counts(once, twice).only_right == 1);
+  CHECK(counts(twice, twice).differences() == 0);
+  CHECK(counts(once, once).equal == 10);
+}
+
+TEST_CASE("streams in nearly one order are held to a few blocks, however long, however many rows differ") {
+  constexpr std::uint64_t rows = 400'000;  // 40 times what may be held
+  Relation left = numbered(rows, 1), right = numbered(rows, 1, 1'000);
+  std::vector<std::size_t> order(rows);
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  for (std::size_t i = 0; i + 512 <= rows; i += 512)
+    std::reverse(order.begin() + static_cast<std::ptrdiff_t>(i), order.begin() + static_cast<std::ptrdiff_t>(i) + 512);
+  BlockCursor l(blocks(left, 4'096)), r(blocks(in_order(right, order), 4'096));
+  FirstDifferences first(3);
+  const DiffCounts c = set_diff(l, r, {}, first, {.bytes_max = 1 << 20});
+  CHECK(c.left == rows);
+  CHECK(c.right == rows);
+  CHECK(c.changed == rows / 1'000);
+  CHECK(c.equal == rows - rows / 1'000);
+  CHECK(c.only_left + c.only_right == 0);
+}
+
+TEST_CASE("too far apart is refused before it is held, and never called equal") {
+  constexpr std::uint64_t rows = 200'000;
+  const auto run = [&](std::uint64_t bytes_max) {
+    Relation left = numbered(rows, 1), right = numbered(rows, rows - 1);  // the one backwards
+    BlockCursor l(blocks(left, 2'000)), r(blocks(right, 2'000));
+    NullSink sink;
+    return set_diff(l, r, {}, sink, {.bytes_max = bytes_max}).equal;
+  };
+  CHECK(run(64 << 20) == rows);
+  CHECK(refusal([&] { run(1 << 20); }) == Reason::too_large);
+}
+
+TEST_CASE("one number in two types and scales meets itself as it passes") {
+  Relation left = table({{"k", Role::key, Type::int64}, {"v", Role::value, Type::decimal, 2}});
+  Relation right = table({{"k", Role::key, Type::uint64}, {"v", Role::value, Type::decimal, 8}});
+  constexpr int rows = 100'000;
+  for (int i = 0; i < rows; ++i) {
+    left.fields[0].column.append_word(static_cast<std::uint64_t>(i)), right.fields[0].column.append_word(static_cast<std::uint64_t>(i));
+    left.fields[1].column.append_decimal({i - 50, 2}), right.fields[1].column.append_decimal({Int128{i - 50} * 1'000'000, 8});
+  }
+  BlockCursor l(blocks(left, 2'000)), r(blocks(right, 2'000));
+  NullSink sink;
+  // Far less than the rows take: they have let go of each other on the way.
+  CHECK(set_diff(l, r, {}, sink, {.bytes_max = 1 << 20}).equal == rows);
+}
