@@ -77,7 +77,7 @@ TEST_CASE("whatever happens to a pair, all rows are judged as a check would") {
       Both x;
       std::mt19937 random(seed);
       std::uint64_t sequence = 0;
-      for (unsigned i = random() % 6; i > 0; --i) happen(x, random, sequence);
+      for (std::uint64_t i = random() % 6; i > 0; --i) happen(x, random, sequence);
       const Outcome o = streamed ? x.full() : x.check(x.rows());
       texts[streamed] = said(o);
       if (streamed) ++verdicts[std::string(to_string(o.status)) + " " + std::string(to_string(o.reason))];

@@ -26,6 +26,12 @@ struct SetLimits {
 
 namespace diffing {
 
+/// A column of a block, and how it is brought to a form that depends on nothing but its type and its partner's.
+struct SetColumn {
+  const Column* column;
+  HashedColumn how;
+};
+
 /// The rows of both sides that have not met their partner yet.
 class Waiting {
  public:
@@ -47,16 +53,14 @@ class Waiting {
   }
   const Relation& rows(std::uint32_t block) const { return blocks_[block].rows; }
 
-  /// Rows [begin, end) of a block meet whoever waits for them on the other side, or wait. How many met.
-  std::uint64_t settle(std::uint32_t id, std::size_t begin, std::size_t end, std::span<const HashedColumn> keys, std::span<const HashedColumn> values) {
+  /// Rows [begin, end) of a block meet whoever waits for them on the other side, or wait. How many met. `columns`: all of its side, in an order that both
+  /// sides share.
+  std::uint64_t settle(std::uint32_t id, std::size_t begin, std::size_t end, std::span<const SetColumn> columns) {
     Block& block = blocks_[id];
-    if (block.hashes.empty()) {
-      block.hashes = hash_rows(keys, values, block.rows.rows());
-      block.waits.assign(block.rows.rows() / 64 + 1, 0);
-    }
+    if (block.hashes.empty()) block.hash(columns);
     std::uint64_t met = 0;
     for (std::size_t row = begin; row < end; ++row) {
-      const HashedRow& hashed = block.hashes[row];
+      const Hash& hashed = block.hashes[row];
       std::size_t at = hashed.low & (slots_.size() - 1);
       for (; slots_[at].block != 0; at = (at + 1) & (slots_.size() - 1))
         if (settles_ && slots_[at].low == hashed.low && slots_[at].high == hashed.high && blocks_[slots_[at].block - 1].side != block.side) break;
@@ -98,6 +102,9 @@ class Waiting {
   static constexpr std::size_t slots_min = 1 << 12;
   static constexpr std::uint64_t compact_min = 8 << 20;  ///< bytes held before stragglers are gathered: some blocks of each side are always on their way
 
+  struct Hash {
+    std::uint64_t low, high;
+  };
   struct Slot {
     std::uint64_t low = 0, high = 0;
     std::uint32_t block = 0;  ///< one more than its id; 0: free
@@ -106,12 +113,23 @@ class Waiting {
   struct Block {
     Relation rows{};
     std::size_t side = left;
-    std::vector<HashedRow> hashes{};  ///< made when a first row has to wait
+    std::vector<Hash> hashes{};  ///< made when a first row has to wait
     std::vector<std::uint64_t> waits{};
     std::size_t waiting = 0;
     bool passed = false;
 
-    std::uint64_t bytes() const { return rows.bytes() + hashes.size() * sizeof(HashedRow) + waiting * 2 * sizeof(Slot); }
+    std::uint64_t bytes() const { return rows.bytes() + hashes.size() * sizeof(Hash) + waiting * 2 * sizeof(Slot); }
+    void hash(std::span<const SetColumn> columns) {
+      hashes.reserve(rows.rows());
+      waits.assign(rows.rows() / 64 + 1, 0);
+      Lanes lanes;
+      for (std::size_t row = 0, n = 0; row < rows.rows(); row += n) {
+        n = std::min(hashed_rows, rows.rows() - row);
+        lanes.start(n);
+        for (const SetColumn& c : columns) lanes.absorb(*c.column, c.how, row);
+        for (std::size_t i = 0; i < n; ++i) hashes.push_back({lanes.low(i), lanes.high(i)});
+      }
+    }
     template <class Each>
     void each_waiting(Each each) const {
       for (std::size_t row = 0; row < rows.rows(); ++row)
@@ -130,7 +148,7 @@ class Waiting {
     block.waits[slots_[at].row / 64] &= ~(std::uint64_t{1} << (slots_[at].row % 64));
     --block.waiting, --waiting_;
     if (block.waiting == 0 && block.passed) {
-      held_ -= std::min(held_, block.rows.bytes() + block.hashes.size() * sizeof(HashedRow));
+      held_ -= std::min(held_, block.rows.bytes() + block.hashes.size() * sizeof(Hash));
       drop(id);
     }
     // What follows moves up, so that a search may stop at the first free slot.
@@ -193,7 +211,7 @@ class Waiting {
       if (block.waiting == 0) continue;
       block.each_waiting([&](std::size_t row) { insert({block.hashes[row].low, block.hashes[row].high, id + 1, static_cast<std::uint32_t>(row)}); });
     }
-    compact_at_ = std::max<std::uint64_t>(compact_min, std::min(limits_.bytes_max, held_ * 2));
+    compact_at_ = std::min(limits_.bytes_max, std::max(compact_min, held_ * 2));
   }
 
   SetLimits limits_;
@@ -203,7 +221,7 @@ class Waiting {
   std::vector<std::uint32_t> free_;
   std::size_t waiting_ = 0;
   std::uint64_t held_ = 0;  ///< bytes of blocks that have passed
-  std::uint64_t compact_at_ = compact_min;
+  std::uint64_t compact_at_ = std::min(compact_min, limits_.bytes_max);
 };
 
 /// One of the two streams.
@@ -215,7 +233,7 @@ struct SetSide {
   std::size_t row = 0, rows = 0;  ///< of the block
   std::uint64_t seen = 0;
   bool begun = false, done = false;
-  std::vector<HashedColumn> keys{}, values{};
+  std::vector<SetColumn> columns{};  ///< of the block, once one of its rows has to be hashed
 
   bool has_rows() const { return row < rows; }
 
@@ -231,22 +249,31 @@ struct SetSide {
     row = 0, rows = done ? 0 : next.rows();
     if (done) return;
     block = waiting.hold(std::move(next), side);
-    keys.clear(), values.clear();
+    columns.clear();
   }
 };
 
-/// As forms_of, but by the types alone: a row's hash must not depend on what else is in its block. Where a block's numbers don't fit the common scale they are
-/// hashed in another form, wait, and are decided on their values.
-inline HashedColumn set_form(const Column& column, const Column& other) {
+/// By the types alone: a row's hash must not depend on what else is in its block. Where a block's numbers don't fit the common scale they are hashed in another
+/// form, wait, and are decided on their values.
+inline SetColumn set_form(const Column& column, const Column& other) {
   constexpr int common_scale = 18;  // what 64-bit integers leave of 38 digits
-  if (column.type() == other.type() && column.type() != Type::text && column.type() != Type::float64 && column.type() != Type::decimal)
-    return {&column, column.type() == Type::uuid ? HashForm::wides : HashForm::words, 0};
-  if (family(column.type()) != Family::number) return {&column, HashForm::canonical, 0};
-  const bool whole = column.type() != Type::decimal;
-  if (!whole && column.scale() > common_scale) return {&column, HashForm::canonical, 0};
-  const Int128 most = std::numeric_limits<Int128>::max() / power_of_ten(common_scale - (whole ? 0 : column.scale()));
-  const bool fits = std::all_of(column.wides().begin(), column.wides().end(), [&](Int128 w) { return w <= most && w >= -most; });
-  return {&column, fits ? HashForm::scaled : HashForm::canonical, common_scale};
+  HashedColumn how{0, 0, HashForm::words, common_scale, true};
+  const bool alike = column.type() == other.type();
+  switch (family(column.type())) {
+    case Family::text: how.form = HashForm::texts; break;
+    case Family::float64: how.form = HashForm::floats; break;
+    case Family::uuid: how.form = HashForm::wides; break;
+    case Family::number: {
+      if (alike && whole(column)) break;
+      how.form = HashForm::scaled;
+      if (whole(column)) break;
+      const Int128 most = column.scale() > common_scale ? -1 : std::numeric_limits<Int128>::max() / power_of_ten(common_scale - column.scale());
+      if (!std::all_of(column.wides().begin(), column.wides().end(), [&](Int128 w) { return w <= most && w >= -most; })) how.form = HashForm::canonical;
+      break;
+    }
+    default: break;
+  }
+  return {&column, how};
 }
 
 /// In key order, as `diff` wants it.
@@ -292,15 +319,15 @@ DiffCounts set_diff(Cursor& left_cursor, Cursor& right_cursor, std::span<const R
     return n;
   };
   const auto settle = [&](SetSide& side, const SetSide& other, std::size_t n) {
-    if (side.keys.empty() && side.values.empty()) {
+    if (side.columns.empty()) {
       const Relation& rows = waiting.rows(side.block);
       const bool is_left = side.side == Waiting::left;
       const auto form = [&](std::size_t l, std::size_t r) { return set_form(rows.fields[is_left ? l : r].column, other.shape.fields[is_left ? r : l].column); };
-      for (const auto& [l, r] : keys) side.keys.push_back(form(l, r));
-      for (const Pair& p : pairs) side.values.push_back(form(p.left, p.right));
+      for (const auto& [l, r] : keys) side.columns.push_back(form(l, r));
+      for (const Pair& p : pairs) side.columns.push_back(form(p.left, p.right));
     }
     n = std::min(n, side.rows - side.row);
-    equal += waiting.settle(side.block, side.row, side.row + n, side.keys, side.values);
+    equal += waiting.settle(side.block, side.row, side.row + n, side.columns);
     side.row += n;
   };
 

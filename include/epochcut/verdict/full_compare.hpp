@@ -6,6 +6,7 @@
 #pragma once
 
 #include <algorithm>
+#include <limits>
 #include <span>
 #include <string>
 #include <vector>
@@ -77,45 +78,52 @@ class Streamed {
     }
   }
 
+  /// One attempt, in one held snapshot. Errors: `timeout` that names the budget which was used up, and as a read.
   bool stream(std::span<const Query> queries, bool any_order, Outcome& outcome) const {
     Control control = options_.check.control;
     control.rows_max = control.bytes_max = std::numeric_limits<std::uint64_t>::max();  // nothing is collected
     HeldCut<Source> held(*anchor_, queries, options_.snapshot_budget, control);
+    try {
+      return compare(held, any_order, outcome);
+    } catch (Failure& failure) {
+      const auto deadline = options_.check.control.deadline;
+      if (failure.kind == Reason::timeout && (!deadline || control.clock->now() < *deadline))
+        failure.message = "the comparison did not end within the " + std::to_string(options_.snapshot_budget.count()) +
+                          " ms that the ledger's snapshot may stay open; raise snapshot_budget, or compare less at once";
+      throw;
+    }
+  }
+
+  bool compare(HeldCut<Source>& held, bool any_order, Outcome& outcome) const {
+    const Control& control = held.control();
     const EpochCut<Source>& cut = held.cut();
     require_progress(cut, options_.check.last_seen);
     if (cut.token() == nullptr) return false;
     const Millis start = control.clock->now();
-    const FollowerInfo about = anchor_->about(invariant_.left.query.plan().relation, control);
-    if (about.relation == invariant_.right.source.about(invariant_.right.query.plan().relation, control).relation) return false;  // `check` says what is wrong
+    QueryPlan plan = invariant_.right.query.plan();
+    Read left, right;
+    left.about = anchor_->about(invariant_.left.query.plan().relation, control);
+    if (left.about.relation == invariant_.right.source.about(plan.relation, control).relation) return false;  // `check` says what is wrong with that
     // The tail of the lag: what was committed since the wait.
     HorizonPolicy tail = options_.check.horizon;
     tail.budget = std::min(tail.budget, options_.snapshot_budget / 2);
-    for (int attempt = 0; !cut.seems_complete(invariant_.right.source, invariant_.right.query, held.control()); ++attempt) {
+    for (int attempt = 0; !cut.seems_complete(invariant_.right.source, invariant_.right.query, control); ++attempt) {
       const Step next = step(tail, Reached::no, control.clock->now() - start, attempt);
       if (next.action != Step::Action::wait) return false;
-      held.control().sleep(next.delay);
+      control.sleep(next.delay);
     }
-    QueryPlan plan = invariant_.right.query.plan();
     plan.any_order = any_order;
     FirstDifferences first(options_.check.differences_max);
     DiffCounts counts;
-    Read left, right;
-    try {
+    {
       AnyCursor rows = held.open(0, any_order);
-      right = cut.read_through(invariant_.right.source, Query(plan), held.control(), [&](Cursor& other) {
+      right = cut.read_through(invariant_.right.source, Query(plan), control, [&](Cursor& other) {
         counts = any_order ? set_diff(*rows, other, invariant_.rules, first, options_.limits) : diff(*rows, other, invariant_.rules, first);
       });
       left.proof = rows->proof();
-    } catch (Failure& failure) {
-      const bool mine = failure.kind == Reason::timeout && (!options_.check.control.deadline || control.clock->now() < *options_.check.control.deadline);
-      if (mine)
-        failure.message = "the comparison did not end within the " + std::to_string(options_.snapshot_budget.count()) +
-                          " ms that the ledger's snapshot may stay open; raise snapshot_budget, or compare less at once (" + failure.message + ")";
-      throw;
     }
     held.release();
     if (right.completeness != Completeness::proved) return false;
-    left.about = about;
     left.stream = right.stream, left.epoch = right.epoch;
     finish(cut, left, right, counts, first.take(), control.clock->now() - start, outcome);
     return true;

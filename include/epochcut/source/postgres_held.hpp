@@ -1,0 +1,82 @@
+// How are a ledger's rows streamed out of ONE snapshot that stays open?
+// Layer: source, with libpq. A transaction on one session, begun and locked as for a snapshot; COPY after COPY in it. A COPY that is left before its end
+// takes the transaction with it: cancelling one aborts it, and a snapshot that is gone can't be taken again. One thread.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <epochcut/cut/held_cut.hpp>
+#include <epochcut/source/copy_binary.hpp>
+#include <epochcut/source/postgres_snapshot.hpp>
+
+namespace epochcut::postgres {
+
+inline constexpr std::size_t held_block_rows = 16'384;  ///< of a cursor's blocks: a megabyte or two, what a core's cache still holds
+
+class Held final : public HeldSnapshot {
+ public:
+  Held(Session session, std::vector<QueryPlan> plans, const TokenTable* token_table, std::string event_id, const Control& control)
+      : plans_(std::move(plans)),
+        event_id_(std::move(event_id)),
+        transaction_(std::make_unique<Transaction>(std::move(session), std::span<const QueryPlan>(plans_), token_table, control)),
+        tables_(transaction_->describe(plans_, control)) {
+    head_.token = transaction_->token, head_.further = transaction_->further;
+    head_.timeline = transaction_->timeline, head_.server = transaction_->server;
+    // Rows in their physical order, which is the writer's: a scan that joins another one in its middle would be half a table apart from it.
+    transaction_->set("SET LOCAL synchronize_seqscans = off", control);
+  }
+
+  const Snapshot& head() const override { return head_; }
+
+  AnyCursor open(std::size_t i, bool any_order, const Control& control) override {
+    QueryPlan plan = plans_[i];
+    plan.any_order = any_order;
+    Bound bound{.event_id = event_id_, .last_event_id = {}};
+    if (const Token* token = transaction_->token_of(plan.relation)) bound.last_event_id = last_event_id(token->stream, token->epoch);
+    Parameters parameters;
+    const Rendered query = render(plan, tables_[i], bound, parameters);
+    transaction_->bind(parameters, control);
+    Proof proof = transaction_->begin_copy(query, plan.relation, control);
+    return AnyCursor(new Copy(*transaction_, query.columns, std::move(proof), control));
+  }
+
+  void release(const Control& control) override { transaction_->commit(control); }
+
+ private:
+  class Copy final : public Cursor {
+   public:
+    Copy(Transaction& transaction, std::vector<CopyColumn> columns, Proof proof, const Control& control)
+        : transaction_(&transaction), decoder_(std::move(columns)), proof_(std::move(proof)), control_(control) {}
+
+    bool next(Relation& block) override {
+      const bool first = std::exchange(first_, false);
+      while (!ended_ && decoder_.block().rows() < held_block_rows) {
+        if (transaction_->copy(decoder_, control_)) continue;
+        transaction_->end_copy(decoder_, proof_, control_);
+        ended_ = true;
+      }
+      block = decoder_.take();
+      return first || block.rows() != 0;
+    }
+    Proof proof() const override { return proof_; }
+
+   private:
+    Transaction* transaction_;
+    CopyBinaryDecoder decoder_;
+    Proof proof_;
+    Control control_;
+    bool first_ = true, ended_ = false;
+  };
+
+  std::vector<QueryPlan> plans_;
+  std::string event_id_;
+  std::unique_ptr<Transaction> transaction_;
+  std::vector<Table> tables_;
+  Snapshot head_;
+};
+
+}  // namespace epochcut::postgres
