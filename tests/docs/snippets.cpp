@@ -5,7 +5,9 @@
 #include <string>
 
 #include <epochcut/core/digest.hpp>
+#include <epochcut/epochcut.hpp>
 #include <epochcut/source/clickhouse.hpp>
+#include <epochcut/source/memory.hpp>
 #include <epochcut/source/postgres.hpp>
 #include <epochcut/testing/conformance.hpp>
 
@@ -77,9 +79,27 @@ void a_source_proves_itself() {
   expect(report.asked > 100 && report.rows > 1'000, "the suite asked next to nothing");
 }
 
+void two_big_tables_are_compared() {
+  epochcut::Memory ledger("ledger"), analytics("analytics");
+  epochcut::Relation rows;
+  rows.add("event_id", epochcut::Role::key, epochcut::Type::uint64).column.append_word(1 << 8);
+  rows.add("amount", epochcut::Role::value, epochcut::Type::int64).column.append_word(7);
+  for (epochcut::Memory* store : {&ledger, &analytics}) store->create("transactions", rows), store->insert("transactions", rows);
+  epochcut::Token token;
+  token.stream.id = "trade_engine", token.epoch = {1, 0};
+  token.relations = {{"transactions", epochcut::digest_of_event_id(1 << 8)}};
+  ledger.commit(token, {});
+  // region: full_compare
+  const epochcut::Query all = epochcut::events("transactions").values("amount");
+  const epochcut::Outcome outcome = epochcut::full_compare(ledger, {.id = "every transaction", .left = {ledger, all}, .right = {analytics, all}});
+  // end
+  expect(outcome.status == epochcut::Status::pass && outcome.counts.equal == 1, "two equal tables don't pass");
+}
+
 }  // namespace
 
 int main() {
+  two_big_tables_are_compared();
   a_writer_counts_what_the_library_counts();
   sources_take_their_addresses();
   a_source_proves_itself();
