@@ -146,6 +146,10 @@ class Scene {
     }
     world.ch.insert(world.name + ".transactions", lines(events));
     world.commit(events, /*acked=*/false);
+    std::string copied =
+        "create table ledger_rows (event_id bigint primary key, currency text not null, amount numeric(38, 8) not null); insert into ledger_rows values ";
+    for (const live::Event& e : events) copied += (&e == &events.front() ? "(" : ", (") + std::to_string(e.id()) + ", '" + e.currency + "', " + e.amount + ")";
+    world.pg.execute(copied);
     world.pg.execute("create role " + world.name + " login password '" + secret + "'; grant pg_read_all_data to " + world.name);
   }
   Scene(const Scene&) = delete;
@@ -197,6 +201,15 @@ struct Pair {
                                      {ledger, current("balances").key("currency").values("amount")},
                                      {analytics, epochcut::events("transactions").key("currency").values("amount")}},
                            options);
+  }
+
+  /// Every row, streamed out of a snapshot that is held.
+  Outcome full(const CheckOptions& options) {
+    return full_compare(ledger,
+                        Invariant{"rows",
+                                  {ledger, current("ledger_rows").key("event_id").values("currency", "amount")},
+                                  {analytics, epochcut::events("transactions").values("currency", "amount")}},
+                        {.check = options});
   }
 
   Postgres ledger;

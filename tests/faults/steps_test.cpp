@@ -55,8 +55,8 @@ int requests(const Scene& scene) {
   return count;
 }
 
-/// Runs a check per step until one is through before its step comes. `reason`: what each must be that was struck in time.
-void at_every_step(Scene& scene, Reason reason, const std::function<void(StepClock&, Cancel&)>& what) {
+/// Runs a check per step until one is through before its step comes. `reason`: what each must be that was struck in time. `full`: a full compare.
+void at_every_step(Scene& scene, Reason reason, const std::function<void(StepClock&, Cancel&)>& what, bool full = false) {
   int struck = 0, passed_after = 0;
   for (int n = 1;; ++n) {
     REQUIRE(n < 2'000);
@@ -75,7 +75,7 @@ void at_every_step(Scene& scene, Reason reason, const std::function<void(StepClo
       struck_at = SystemClock::instance().now();
       what(clock, cancel);
     };
-    const Outcome o = pair.check(options);
+    const Outcome o = full ? pair.full(options) : pair.check(options);
     const Millis ended = SystemClock::instance().now();
     INFO("step " << n << ": " << to_text(o));
     if (struck_at.count() == 0) {
@@ -116,6 +116,47 @@ TEST_CASE("a cancel at every step") {
 TEST_CASE("a deadline at every step") {
   Scene scene("fs_deadline");
   at_every_step(scene, Reason::timeout, [](StepClock& clock, Cancel&) { clock.late = true; });
+}
+
+TEST_CASE("a cancel and a deadline at every step of a full compare, which holds a snapshot") {
+  Scene scene("fs_full");
+  at_every_step(
+      scene, Reason::cancelled, [](StepClock&, Cancel& cancel) { cancel.request(); }, /*full=*/true);
+  at_every_step(
+      scene, Reason::timeout, [](StepClock& clock, Cancel&) { clock.late = true; }, /*full=*/true);
+}
+
+TEST_CASE("a full compare whose connections end anywhere is an error, or was through") {
+  Scene scene("fs_ended");
+  {
+    Pair pair(scene);
+    REQUIRE(sound(pair.full(within(patient))));
+  }
+  int errors = 0, through = 0;
+  for (Proxy* proxy : {&scene.pg, &scene.ch}) {
+    const std::uint64_t bytes = proxy->seen(0, To::client).size();
+    REQUIRE(bytes > 2'000);
+    for (const Harm harm : {Harm::fin, Harm::rst, Harm::truncate})
+      for (std::uint64_t at = 1; at < bytes + 200; at += 131) {
+        proxy->arm({.harm = harm, .at = at, .always = true});
+        Pair pair(scene);
+        const Outcome o = pair.full(within(patient));
+        INFO("at byte " << at << " of " << bytes << ": " << to_text(o));
+        if (o.status == Status::pass) {
+          CHECK(sound(o));
+          ++through;
+        } else {
+          CHECK(o.status == Status::error);
+          CHECK(o.claim == Claim::nothing);
+          CHECK(o.counts.equal + o.counts.differences() == 0);
+          ++errors;
+        }
+        proxy->heal();
+      }
+  }
+  Busy{scene}.require_none();
+  CHECK(errors > 100);
+  WARN(errors << " errors, " << through << " through");
 }
 
 TEST_CASE("a cancel and a deadline while a server works: it is told to stop") {

@@ -77,7 +77,8 @@ class HeldCut {
       plans.push_back(query.plan());
     }
     AnyHeld held = anchor.hold(std::span<const QueryPlan>(plans), control_);
-    control_.deadline = control_.clock->now() + control_.remaining(budget_);
+    const Millis end = control_.clock->now() + budget_;
+    if (!control_.deadline || end < *control_.deadline) control_.deadline = end;
     return held;
   }
 
