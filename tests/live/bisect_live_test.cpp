@@ -1,0 +1,445 @@
+// Bisection on live servers: what `diff` over whole streams finds, with the rows where they are; proved as a plain read proves itself, or not "equal".
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <epochcut/diff/bisect.hpp>
+#include <epochcut/source/clickhouse_digest.hpp>
+#include <epochcut/source/postgres_digest.hpp>
+#include <epochcut/testing/manual_clock.hpp>
+
+#include "diff/random_tables.hpp"
+#include "live/world.hpp"
+#include "testing/tables.hpp"
+
+using namespace epochcut;
+using namespace live;
+using tables::contains;
+using tables::refusal;
+
+namespace {
+
+constexpr std::uint64_t rows = 20'000;
+
+/// Small enough for three rounds over `rows`.
+const BisectOptions several_rounds{.method = Method::bisect, .rows_min = 8, .cells_first_max = 16, .cells_max = 64, .fetch_bytes_max = 0};
+
+struct Told {
+  Bisected result;
+  std::vector<std::string> lines;
+};
+
+/// A ledger that keeps its events, and a follower that shows them: event n is leg 1 of sequence n. Every seventh memo is NULL, every eleventh empty.
+class Scene {
+ public:
+  explicit Scene(const std::string& test) : world(test) {
+    world.pg.execute(
+        "create table transactions (event_id bigint primary key, currency text not null, amount numeric(38,8) not null, memo text, at timestamptz not null);"
+        "insert into transactions select (n << 8) + 1, (array['EUR','USD','JPY'])[1 + n % 3], (n * 7919 - 60000000)::numeric / 1000, case when n % 7 = 0 then null when "
+        "n % 11 = 0 then '' else 'm\xC3\xA4mo|' || n end, timestamptz '2020-01-01 00:00:00+00' + n * interval '1 second' from generate_series(1::bigint, " +
+        std::to_string(rows) + ") n; analyze transactions");
+    world.ch.execute("DROP TABLE " + world.name + ".transactions");
+    make("transactions", "1");
+    for (std::uint64_t n = 1; n <= rows; ++n) world.ids += digest_of_event_id((n << 8) + 1);
+    commit();
+  }
+
+  /// A follower's table with those rows for which `kept` holds; row `n`'s amount has `off` added.
+  void make(const std::string& table, const std::string& kept, const std::string& off = "0") {
+    world.ch.execute("CREATE TABLE " + world.name + "." + table +
+                     " (event_id UInt64, currency String, amount Decimal(38, 8), memo Nullable(String), at DateTime) ENGINE = MergeTree ORDER BY event_id");
+    add(table, kept, off, 0, rows);
+  }
+  void add(const std::string& table, const std::string& kept, const std::string& off, std::uint64_t from, std::uint64_t count) {
+    world.ch.execute(
+        "INSERT INTO " + world.name + "." + table +
+        " SELECT toUInt64(n * 256 + 1), arrayElement(['EUR','USD','JPY'], 1 + n % 3), toDecimal128(toInt64(n * 7919) - 60000000, 8) / toDecimal128('1000', 0) + "
+        "toDecimal128(" +
+        off +
+        ", 8), if(n % 7 = 0, NULL, if(n % 11 = 0, '', concat('m\xC3\xA4mo|', toString(n)))), toDateTime(1577836800 + n) FROM (SELECT "
+        "toUInt64(number + 1 + " +
+        std::to_string(from) + ") AS n FROM system.numbers LIMIT " + std::to_string(count) + ") WHERE " + kept);
+  }
+
+  void commit() {
+    world.pg.execute("delete from resume_tokens; delete from resume_token_digests");
+    world.pg.execute("insert into resume_tokens values ('test', 'production', 1, " + std::to_string(rows) + ", 1000)");
+    world.pg.execute("insert into resume_token_digests values ('test', 'production', 'transactions', $1::numeric, $2::numeric, $3::numeric)",
+                     {std::to_string(world.ids.count), std::to_string(world.ids.sum_low), std::to_string(world.ids.sum_high)});
+  }
+
+  static Query query(const std::string& table = "transactions") { return events(table).values("currency", "amount", "memo", "at"); }
+
+  /// As of the ledger's token, with the follower's proof.
+  Told proved(const BisectOptions& options = several_rounds, const Query& left = query(), const Query& right = query()) {
+    FirstDifferences first(100'000);
+    const TokenTable tokens{.stream = "test"};
+    // region: bisect
+    const QueryPlan plan = left.plan();
+    postgres::Transaction transaction(session, std::span(&plan, 1), &tokens, {});  // locks the table, takes the snapshot, reads the token
+    PostgresDigest ledger(transaction, plan, "event_id");
+    ClickHouseDigest follower(analytics, right.plan(), as_of(*transaction.token), transaction.token->relation("transactions").ids);
+    const Bisected found = bisect(ledger, follower, {}, first, options);
+    transaction.commit({});
+    // end
+    return {found, random_tables::lines_of(found.counts, first.take())};
+  }
+
+  /// Whatever both hold.
+  Told at_rest(const std::string& table, const BisectOptions& options = several_rounds) {
+    const QueryPlan plan = query().plan();
+    postgres::Transaction transaction(session, std::span(&plan, 1), nullptr, {});
+    PostgresDigest l(transaction, plan, "event_id");
+    ClickHouseDigest<ClickHouse> r(analytics, query(table).plan(), AsOf{.at_rest = true}, std::nullopt);
+    return told(l, r, options, transaction);
+  }
+
+  template <class Left, class Right>
+  Told told(Left& left, Right& right, const BisectOptions& options, postgres::Transaction& transaction) {
+    FirstDifferences first(100'000);
+    Told told{bisect(left, right, {}, first, options), {}};
+    told.lines = random_tables::lines_of(told.result.counts, first.take());
+    transaction.commit({});
+    return told;
+  }
+
+  /// The same by whole streams and nothing else.
+  std::vector<std::string> by_diff(const std::string& table) {
+    Postgres ledger(world.dsn());
+    AnyCursor l = ledger.open(query().plan(), AsOf{.at_rest = true}, Form::plain, {}),
+              r = analytics.open(query(table).plan(), AsOf{.at_rest = true}, Form::plain, {});
+    FirstDifferences first(100'000);
+    const DiffCounts counts = plain_diff(*l, *r, {}, first);
+    return random_tables::lines_of(counts, first.take());
+  }
+
+  World world;
+  ClickHouse analytics = world.analytics();
+  postgres::Session session = std::make_shared<postgres::Connection>(world.dsn() + " application_name=" + world.name, PostgresOptions{});
+};
+
+/// Whether the scene has as many sessions in a transaction, now or soon: a server needs a moment to end one.
+bool open_transactions(World& world, std::string_view wanted) {
+  for (int i = 0; i < 100; ++i) {
+    const auto counted = world.pg.execute("select count(*) from pg_stat_activity where application_name = '" + world.name + "' and state <> 'idle'");
+    if (counted(0, 0) == wanted) return true;
+    SystemClock::instance().sleep(Millis{50});
+  }
+  return false;
+}
+
+}  // namespace
+
+TEST_CASE("bisection: a proved follower, equal and with differences") {
+  Scene scene("bisect");
+  Told t = scene.proved();
+  CHECK(t.result.used == Method::bisect);
+  CHECK(t.result.counts.equal == rows);
+  CHECK(t.result.counts.differences() == 0);
+  CHECK(t.result.rounds == 1);
+  CHECK(t.result.left_fetched + t.result.right_fetched == 0);
+
+  scene.make("wrong", "1", "if(n IN (1, 777, 778, 19999, 20000), '0.00000001', '0')");
+  t = scene.proved(several_rounds, Scene::query(), Scene::query("wrong"));
+  CHECK(t.result.used == Method::bisect);
+  CHECK(t.result.counts.changed == 5);
+  CHECK(t.result.counts.equal == rows - 5);
+  CHECK(t.result.rounds >= 3);
+  CHECK(t.result.left_fetched < 5 * 16);
+  CHECK(t.lines == scene.by_diff("wrong"));
+  const Told streamed = scene.proved({.method = Method::stream}, Scene::query(), Scene::query("wrong"));
+  CHECK(streamed.lines == t.lines);
+  CHECK(t.result.left_bytes + t.result.right_bytes < (streamed.result.left_bytes + streamed.result.right_bytes) / 20);
+  const Told chosen = scene.proved({.stream_rows_max = 0}, Scene::query(), Scene::query("wrong"));
+  CHECK(chosen.lines == t.lines);
+  CHECK(contains(chosen.result.why, "hashing all would take about"));
+}
+
+TEST_CASE("bisection: a follower that is late, or shows an event twice or another's, is never equal") {
+  Scene scene("unproved");
+  const auto unproved = [&](const std::string& table, Method method) {
+    try {
+      scene.proved({.method = method}, Scene::query(), Scene::query(table));
+    } catch (const Failure& failure) {
+      CHECK(failure.retryable == (failure.kind == Reason::horizon_not_proven));
+      CHECK((failure.kind == Reason::unordered || contains(failure.message, table)));
+      return failure.kind;
+    }
+    return Reason::none;
+  };
+  const auto both_say = [&](const std::string& table, Reason bisected, Reason streamed) {
+    INFO(table);
+    CHECK(unproved(table, Method::bisect) == bisected);
+    CHECK(unproved(table, Method::stream) == streamed);
+  };
+  const Reason late = Reason::horizon_not_proven, none = Reason::none;
+  scene.make("late", "n != 12345");
+  both_say("late", late, late);
+  scene.add("late", "1", "0", 12'344, 1);
+  both_say("late", none, none);
+  // The events after the epoch don't count, whatever they are.
+  scene.add("late", "1", "0", rows, 500);
+  both_say("late", none, none);
+  scene.add("late", "1", "0", 99, 1);  // a replay
+  both_say("late", late, Reason::unordered);
+
+  // The ledger lacks the row too: both show the same, and less than the ledger once counted.
+  scene.make("both", "n != 5");
+  scene.world.pg.execute("delete from transactions where event_id = 5 * 256 + 1");
+  both_say("both", late, late);
+}
+
+TEST_CASE("bisection: only the rows of the generation that owned them count") {
+  Scene scene("generation");
+  scene.make("written", "1");
+  scene.world.ch.execute("CREATE TABLE " + scene.world.name +
+                         ".fenced (event_id UInt64, currency String, amount Decimal(38, 8), memo Nullable(String), at DateTime, "
+                         "generation UInt64) ENGINE = MergeTree ORDER BY event_id");
+  const auto write = [&](const std::string& generation, const std::string& where) {
+    scene.world.ch.execute("INSERT INTO " + scene.world.name + ".fenced SELECT *, " + generation + " FROM " + scene.world.name + ".written WHERE " + where);
+  };
+  write("if(event_id < 10000 * 256, 1, 2)", "1");
+  const QueryPlan plan = Scene::query().plan();
+  const auto run = [&] {
+    postgres::Transaction transaction(scene.session, std::span(&plan, 1), nullptr, {});
+    PostgresDigest l(transaction, plan, "event_id");
+    AsOf at = as_of(Stream{.id = "test", .generation = "generation"}, {rows, 0});
+    at.generation = 2, at.seams = {{10'000, 1, 2}};
+    ClickHouseDigest<ClickHouse> r(scene.analytics, Scene::query("fenced").plan(), at, scene.world.ids);
+    return scene.told(l, r, several_rounds, transaction);
+  };
+  CHECK(run().result.counts.equal == rows);
+  write("1", "event_id >= 10000 * 256 AND event_id < 10100 * 256");  // a deposed writer's late rows
+  CHECK(run().result.counts.equal == rows);
+  write("2", "event_id >= 10000 * 256 AND event_id < 10001 * 256");
+  CHECK(refusal(run) == Reason::horizon_not_proven);
+}
+
+TEST_CASE("bisection: filters say which rows are compared, and all events are proved") {
+  Scene scene("filter");
+  scene.make("wrong", "1", "if(n IN (3, 1000), '1', '0')");  // 3: EUR; 1000: USD
+  const auto of = [&](const std::string& currency) {
+    return scene.proved(several_rounds, Scene::query().where("currency", currency), Scene::query("wrong").where("currency", currency)).result.counts;
+  };
+  CHECK(of("EUR").changed == 1);
+  CHECK(of("USD").changed == 1);
+  CHECK(of("JPY").changed == 0);
+  CHECK(of("EUR").left + of("USD").left + of("JPY").left == rows);
+  CHECK(of("CHF").left == 0);
+}
+
+TEST_CASE("bisection: rows that one side lacks, and whatever else two stores at rest may hold") {
+  Scene scene("at_rest");
+  struct Fault {
+    const char *table, *kept, *off;
+  };
+  for (const Fault& f :
+       {Fault{"missing", "n NOT IN (1, 2, 9999, 20000)", "0"}, Fault{"runs", "n < 5000 OR n > 5100", "if(n > 15000 AND n < 15200, '1', '0')"},
+        Fault{"half", "n % 2 = 0", "0"}, Fault{"scattered", "intHash64(n) % 300 != 0", "if(intHash64(n + 1) % 300 = 0, '1', '0')"}, Fault{"none", "0", "0"}}) {
+    INFO(f.table);
+    scene.make(f.table, f.kept, f.off);
+    if (std::string_view(f.table) == "missing") scene.add(f.table, "1", "0", rows + 4'000, 3);  // only the right has them, far above
+    const std::vector<std::string> expected = scene.by_diff(f.table);
+    for (const BisectOptions& options : {several_rounds, BisectOptions{.method = Method::bisect}, BisectOptions{}, BisectOptions{.stream_rows_max = 0}}) {
+      const Told t = scene.at_rest(f.table, options);
+      CHECK(t.lines == expected);
+      if (std::string_view(f.table) == "scattered" && options.method == Method::bisect && options.rows_min == 64) CHECK(t.result.used == Method::stream);
+    }
+  }
+}
+
+TEST_CASE("bisection: any integer key, with NULLs, below zero and at both ends of its type; and keys that stand twice") {
+  Scene scene("keys");
+  World& world = scene.world;
+  world.pg.execute(
+      "create table keyed (k bigint, v text); insert into keyed select n - 500, 'v' || n from generate_series(1, 1000) n; insert into keyed values (null, "
+      "'no key'), (4611686018427387904, 'far')");
+  const std::string table = world.name + ".keyed";
+  world.ch.execute("CREATE TABLE " + table + " (event_id UInt64, k Nullable(Int64), v String) ENGINE = MergeTree ORDER BY event_id");
+  world.ch.execute("INSERT INTO " + table + " SELECT number, toInt64(number) - 499, concat('v', toString(number + 1)) FROM system.numbers LIMIT 1000");
+  world.ch.execute("INSERT INTO " + table + " VALUES (5000, NULL, 'no key'), (5001, 4611686018427387904, 'far')");
+  const QueryPlan left = current("keyed").key("k").values("v").plan(), right = events("keyed").key("k").values("v").plan();
+  const BisectOptions tiny{.method = Method::bisect, .rows_min = 2, .cells_first_max = 4, .fetch_bytes_max = 0};
+  const auto run = [&] {
+    postgres::Transaction transaction(scene.session, std::span(&left, 1), nullptr, {});
+    PostgresDigest l(transaction, left, "event_id");
+    ClickHouseDigest<ClickHouse> r(scene.analytics, right, AsOf{.at_rest = true}, std::nullopt);
+    return scene.told(l, r, tiny, transaction).result.counts;
+  };
+  CHECK(run().equal == 1'002);
+  world.pg.execute("update keyed set v = 'x' where k is null or k = -499 or k = 4611686018427387904 or k = 17");
+  DiffCounts c = run();
+  CHECK(c.changed == 4);
+  CHECK(c.equal == 998);
+  // Two rows twice, of keys next to each other: as many on both sides, and an XOR of hashes would be zero on both.
+  world.pg.execute("insert into keyed values (600, 'a'), (600, 'a')");
+  world.ch.execute("INSERT INTO " + table + " VALUES (6000, 601, 'b'), (6001, 601, 'b')");
+  CHECK(refusal(run) == Reason::unordered);
+
+  // Over the whole of 64 bits: numeric(20) beside UInt64, from zero to the last.
+  world.pg.execute("create table high (k numeric(20,0), v bigint); insert into high select 18446744073709551615 - n * 1000, n from generate_series(0, 2000) n");
+  world.ch.execute("CREATE TABLE " + world.name + ".high (k UInt64, v Int64) ENGINE = MergeTree ORDER BY k");
+  world.ch.execute("INSERT INTO " + world.name +
+                   ".high SELECT 18446744073709551615 - number * 1000, if(number IN (0, 1000, 2000), -1, toInt64(number)) FROM "
+                   "system.numbers LIMIT 2001");
+  const QueryPlan high_left = current("high").key("k").values("v").plan(), high_right = events("high").key("k").values("v").plan();
+  postgres::Transaction transaction(scene.session, std::span(&high_left, 1), nullptr, {});
+  PostgresDigest l(transaction, high_left, "event_id");
+  ClickHouseDigest<ClickHouse> r(scene.analytics, high_right, AsOf{.at_rest = true}, std::nullopt);
+  c = scene.told(l, r, tiny, transaction).result.counts;
+  CHECK(c.changed == 3);
+  CHECK(c.equal == 1'998);
+}
+
+TEST_CASE("bisection: no two rows are written alike") {
+  Scene scene("joined");
+  World& world = scene.world;
+  // Each pair of rows would be one text, if cells were joined without care. The last pair is equal.
+  const char* pairs[][2] = {
+      {"'ab', 'c', 1", "'a', 'bc', 1"},        {"'1:a', '', 1", "'', '1:a', 1"}, {"'N', 'x', 1", "NULL, 'x', 1"}, {"NULL, '', 1", "'', NULL, 1"},
+      {"'a,', 'b', 1", "'a', ',b', 1"},        {"'', 'N', 1", "'', NULL, 1"},    {"'', '1', 2", "'', '', 12"},    {"'', '1,', 2", "'1,', '', 2"},
+      {"'1:a1', 'b', 1", "'1:a', '1b', 1"},    {"'x', '3', 21", "'x', '32', 1"}, {"'', '', NULL", "'', '', 0"},   {"NULL, NULL, 5", "'N', 'N', 5"},
+      {"NULL, NULL, NULL", "NULL, NULL, NULL"}};
+  world.pg.execute("create table joined (k bigint not null, a text, b text, n bigint)");
+  world.ch.execute("CREATE TABLE " + world.name +
+                   ".joined (k UInt64, a Nullable(String), b Nullable(String), n Nullable(Int64)) ENGINE = MergeTree ORDER BY k");
+  for (std::size_t i = 0; i < std::size(pairs); ++i) {
+    world.pg.execute("insert into joined values (" + std::to_string(i) + ", " + pairs[i][0] + ")");
+    world.ch.execute("INSERT INTO " + world.name + ".joined SELECT " + std::to_string(i) + ", " + pairs[i][1]);
+  }
+  const QueryPlan left = current("joined").key("k").values("a", "b", "n").plan(), right = events("joined").key("k").values("a", "b", "n").plan();
+  postgres::Transaction transaction(scene.session, std::span(&left, 1), nullptr, {});
+  PostgresDigest l(transaction, left, "event_id");
+  ClickHouseDigest<ClickHouse> r(scene.analytics, right, AsOf{.at_rest = true}, std::nullopt);
+  const DigestForm form = agree(l.columns(), r.columns(), false, {});
+  l.use(form), r.use(form);
+  const KeyGrid each{.base = 0, .shift = 0, .cells = std::size(pairs)};
+  l.ask(each, {}, {}), r.ask(each, {}, {});
+  const std::vector<CellDigest> a = l.answer({}), b = r.answer({});
+  transaction.commit({});
+  REQUIRE(a.size() == std::size(pairs));
+  REQUIRE(b.size() == std::size(pairs));
+  for (std::size_t i = 0; i < std::size(pairs); ++i) {
+    INFO(pairs[i][0] << " beside " << pairs[i][1]);
+    CHECK((a[i].rows == b[i].rows) == (i + 1 == std::size(pairs)));
+  }
+}
+
+TEST_CASE("bisection: two PostgreSQL servers, and two ClickHouse servers, with hashes of their own") {
+  Scene scene("same_engine");
+  World& world = scene.world;
+  world.pg.execute(
+      "create collation nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false);"
+      "create table a (k bigint not null, t text collate nocase, x numeric, f float8, b bytea, d date, z timestamp, u uuid, o boolean, r real);"
+      "insert into a select n, 'word' || n, n + 0.10, case when n % 5 = 0 then 'NaN' else n::float8 / 3 end, decode(lpad(to_hex(n), 8, '0'), 'hex'), date '2000-01-01' + n,"
+      " timestamp '2000-01-01' + n * interval '1 hour', md5(n::text)::uuid, n % 2 = 0, -0.0 from generate_series(1, 3000) n;"
+      "create table b as select * from a; update b set x = x + 0.00000, r = 0.0; create table c (like b); alter table c alter k type integer; insert into c select * from b");
+  const auto run = [&](const std::string& right_table) {
+    const auto plan = [](const std::string& table) { return current(table).key("k").values("t", "x", "f", "b", "d", "z", "u", "o", "r").plan(); };
+    const QueryPlan left = plan("a"), right = plan(right_table);
+    const postgres::Session other = std::make_shared<postgres::Connection>(world.dsn(), PostgresOptions{});
+    postgres::Transaction one(scene.session, std::span(&left, 1), nullptr, {}), two(other, std::span(&right, 1), nullptr, {});
+    PostgresDigest l(one, left, "event_id"), r(two, right, "event_id");
+    const Told t = scene.told(l, r, several_rounds, one);
+    two.commit({});
+    CHECK(t.result.used == Method::bisect);
+    if (t.result.counts.differences() == 0) CHECK(t.result.left_fetched == 0);  // by the digests alone
+    return t.result.counts;
+  };
+  CHECK(run("b").equal == 3'000);
+  CHECK(run("c").equal == 3'000);  // another type: by text
+  for (const char* change :
+       {"t = upper(t)", "x = x + 0.0000000000001", "f = 7", "b = b || '\\x00'", "d = d + 1", "z = z + interval '1 us'", "o = not o", "t = null", "x = null"}) {
+    INFO(change);
+    for (const std::string table : {"b", "c"}) {
+      world.pg.execute("create table keep as select * from " + table + " where k in (1, 1500); update " + table + " set " + change + " where k in (1, 1500)");
+      CHECK(run(table).changed == 2);
+      world.pg.execute("delete from " + table + " where k in (1, 1500); insert into " + table + " select * from keep; drop table keep");
+    }
+  }
+  CHECK(run("b").equal == 3'000);
+
+  scene.make("second", "1", "if(n IN (1, 500, 20000), '1', '0')");
+  ClickHouseDigest<ClickHouse> l(scene.analytics, Scene::query().plan(), AsOf{.at_rest = true}, std::nullopt);
+  ClickHouseDigest<ClickHouse> r(scene.analytics, Scene::query("second").plan(), AsOf{.at_rest = true}, std::nullopt);
+  NullSink sink;
+  const Bisected b = bisect(l, r, {}, sink, several_rounds);
+  CHECK(b.used == Method::bisect);
+  CHECK(b.counts.changed == 3);
+  CHECK(b.counts.equal == rows - 3);
+}
+
+TEST_CASE("bisection: what it does not do is said before anything is read") {
+  Scene scene("refused");
+  const QueryPlan plan = Scene::query().plan();
+  postgres::Transaction transaction(scene.session, std::span(&plan, 1), nullptr, {});
+  const auto left = [&](const Query& query) { return refusal([&] { PostgresDigest(transaction, query.plan(), "event_id"); }); };
+  const auto right = [&](const Query& query, const AsOf& at = AsOf{.at_rest = true}) {
+    return refusal([&] { ClickHouseDigest<ClickHouse>(scene.analytics, query.plan(), at, std::nullopt); });
+  };
+  CHECK(left(events("transactions").by("currency").sum("amount")) == Reason::configuration);
+  CHECK(left(latest("transactions").per("currency").values("amount")) == Reason::configuration);
+  CHECK(left(events("transactions").key("currency").values("amount")) == Reason::schema);
+  CHECK(left(events("transactions").key("event_id", "currency").values("amount")) == Reason::schema);
+  CHECK(left(Scene::query()) == Reason::none);
+  CHECK(right(events("transactions").by("currency").sum("amount")) == Reason::configuration);
+  CHECK(right(latest("transactions").per("currency").values("amount")) == Reason::configuration);
+  CHECK(right(events("transactions").key("currency").values("amount")) == Reason::schema);
+  CHECK(right(Scene::query(), as_of(Stream{.id = "test"}, {5, 0})) == Reason::configuration);
+  CHECK(right(Scene::query()) == Reason::none);
+}
+
+TEST_CASE("bisection: the snapshot is given up when its budget is used up, also in the middle of a statement") {
+  Scene scene("budget");
+  const QueryPlan plan = Scene::query().plan();
+  const auto gives_up = [&](auto run) {
+    Failure failure(Reason::none, "");
+    try {
+      run();
+    } catch (const Failure& thrown) {
+      failure = thrown;
+    }
+    INFO(failure.message);
+    CHECK(failure.kind == Reason::timeout);
+    CHECK(failure.retryable);
+    CHECK(contains(failure.message, "its snapshot was to be open for"));
+    CHECK(open_transactions(scene.world, "0"));
+  };
+  // Between two statements: a clock that jumps.
+  testing::ManualClock clock;
+  const Control control{.clock = &clock};
+  gives_up([&] {
+    postgres::Transaction transaction(scene.session, std::span(&plan, 1), nullptr, control);
+    PostgresDigest l(transaction, plan, "event_id", control, Millis{1'000});
+    l.bounds(control);
+    CHECK(open_transactions(scene.world, "1"));
+    clock.advance(Millis{1'001});
+    l.bounds(control);
+  });
+  // Within one: a view that takes two seconds.
+  scene.world.pg.execute("create view slow as select transactions.* from transactions, (select pg_sleep(2)) as s");
+  const QueryPlan slow = Scene::query("slow").plan();
+  const Millis from = SystemClock::instance().now();
+  gives_up([&] {
+    postgres::Transaction transaction(scene.session, std::span(&slow, 1), nullptr, {});
+    PostgresDigest l(transaction, slow, "event_id", {}, Millis{300});
+    ClickHouseDigest<ClickHouse> r(scene.analytics, Scene::query().plan(), as_of(Stream{.id = "test"}, {rows, 0}), scene.world.ids);
+    NullSink sink;
+    bisect(l, r, {}, sink, several_rounds);
+  });
+  CHECK((SystemClock::instance().now() - from).count() < 1'800);
+  // The caller's own deadline is the caller's.
+  try {
+    postgres::Transaction transaction(scene.session, std::span(&slow, 1), nullptr, {});
+    Control nearer;
+    nearer.deadline = nearer.clock->now() + Millis{200};
+    PostgresDigest l(transaction, slow, "event_id", nearer);
+    l.bounds(nearer);
+    FAIL("it took no time");
+  } catch (const Failure& failure) {
+    CHECK(failure.kind == Reason::timeout);
+    CHECK_FALSE(contains(failure.message, "snapshot"));
+  }
+  CHECK(open_transactions(scene.world, "0"));
+}
