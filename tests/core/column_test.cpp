@@ -1,6 +1,8 @@
 #include <epochcut/core/column.hpp>
 
+#include <algorithm>
 #include <optional>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -129,4 +131,84 @@ TEST_CASE("each type keeps its value") {
     CHECK((compare(column[0], v) == 0));
     CHECK(column.bytes() > 0);
   }
+}
+
+TEST_CASE("many cells at once are what one at a time are") {
+  // Blocks of every small size, so that they begin and end at all places of the validity bits' words.
+  std::mt19937_64 random(11);
+  for (const Type type : {Type::int64, Type::decimal, Type::text}) {
+    for (const int nulls_of_10 : {0, 1, 9}) {
+      for (int round = 0; round < 40; ++round) {
+        INFO(to_string(type) << ", " << nulls_of_10 << " of 10 are NULL, round " << round);
+        Column single(type, 2), bulk(type, 2), joined(type, 2), taken(type, 2);
+        for (int block = 0; block < 6; ++block) {
+          const std::size_t rows = random() % 150;
+          std::string nulls;
+          std::vector<std::uint64_t> cells;
+          std::vector<std::string> texts;
+          for (std::size_t i = 0; i < rows; ++i) {
+            nulls += static_cast<char>(static_cast<int>(random() % 10) < nulls_of_10 ? 1 + random() % 200 : 0);
+            cells.push_back(random());
+            texts.emplace_back(random() % 40, static_cast<char>('a' + random() % 26));
+          }
+          Column part(type, 2);
+          for (std::size_t i = 0; i < rows; ++i)
+            for (Column* column : {&single, &part}) {
+              if (nulls[i] != 0)
+                column->append_null();
+              else if (type == Type::text)
+                column->append_text(texts[i]);
+              else if (type == Type::decimal)
+                column->append_wide(static_cast<Int128>(cells[i]) << 40);
+              else
+                column->append_word(cells[i]);
+            }
+          joined.append_column(part);
+          const char* given = nulls_of_10 == 0 && round % 2 == 0 ? nullptr : nulls.data();
+          if (round % 3 == 0) bulk.reserve(rows, rows * 20);
+          if (type == Type::text)
+            CHECK(bulk.append_texts(
+                      rows, [&](std::size_t i) { return std::string_view(texts[i]); }, given) == rows);
+          else if (type == Type::decimal)
+            bulk.append_wides(
+                rows, [&](std::size_t i) { return static_cast<Int128>(cells[i]) << 40; }, given);
+          else
+            bulk.append_words(
+                rows, [&](std::size_t i) { return cells[i]; }, given);
+          // And what was appended and taken back was never there.
+          for (std::size_t i = 0; i < rows; ++i) {
+            taken.append(part[i]);
+            for (int more = 0; more < 3; ++more) taken.append(part[(i * 7 + static_cast<std::size_t>(more)) % rows]);
+            for (int more = 0; more < 3; ++more) taken.drop_last();
+          }
+        }
+        for (const Column* column : {&bulk, &joined, &taken}) {
+          REQUIRE(column->size() == single.size());
+          CHECK(std::ranges::equal(column->words(), single.words()));
+          CHECK(std::ranges::equal(column->wides(), single.wides()));
+          CHECK(std::ranges::equal(column->ends(), single.ends()));
+          CHECK(std::ranges::equal(column->characters(), single.characters()));
+          CHECK(std::ranges::equal(column->valid(), single.valid()));
+          CHECK(column->has_nulls() == single.has_nulls());
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("texts end where their source does, and columns of two scales are joined by value") {
+  Column column(Type::text);
+  CHECK(column.append_texts(5, [](std::size_t i) { return i < 2 ? std::string_view("ab") : std::string_view(); }) == 2);
+  CHECK(column.size() == 2);
+  CHECK(column[1].text == "ab");
+  Column fine(Type::decimal, 4), coarse(Type::decimal, 1), whole(Type::int64);
+  fine.append(Value(Decimal{15'001, 4}));
+  coarse.append(Value(Decimal{15, 1}));
+  whole.append(Value(-7));
+  whole.append_null();
+  coarse.append_column(fine);
+  coarse.append_column(whole);
+  const char* expected[] = {"1.5000", "1.5001", "-7.0000", "NULL"};
+  for (std::size_t i = 0; i < 4; ++i) CHECK(to_string(coarse[i]) == expected[i]);
+  CHECK(refusal([&] { whole.append_column(fine); }) == Reason::overflow);
 }

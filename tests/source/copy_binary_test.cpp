@@ -157,6 +157,76 @@ TEST_CASE("copy_binary: a declared scale is taken over, and never costs a digit"
   CHECK(copy_binary::declared_scale(-1) == 0);
 }
 
+TEST_CASE("copy_binary: a numeric is the same value by the short way and by the long one") {
+  // Written here from its decimal digits, as PostgreSQL stores them: groups of four from the point, none that is zero at an end.
+  const auto encode = [](Int128 unscaled, int scale) {
+    const bool negative = unscaled < 0;
+    std::string digits = to_string(Decimal{negative ? -unscaled : unscaled, 0});
+    if (digits == "0") digits.clear();
+    if (static_cast<int>(digits.size()) < scale) digits.insert(0, static_cast<std::size_t>(scale) - digits.size(), '0');
+    std::string whole = digits.substr(0, digits.size() - static_cast<std::size_t>(scale)), part = digits.substr(whole.size());
+    whole.insert(0, (4 - whole.size() % 4) % 4, '0'), part.append((4 - part.size() % 4) % 4, '0');
+    std::vector<int> groups;
+    for (std::size_t i = 0; i + 4 <= whole.size() + part.size(); i += 4) groups.push_back(std::stoi((whole + part).substr(i, 4)));
+    int weight = static_cast<int>(whole.size() / 4) - 1;
+    while (!groups.empty() && groups.front() == 0) groups.erase(groups.begin()), --weight;
+    while (!groups.empty() && groups.back() == 0) groups.pop_back();
+    if (groups.empty()) weight = 0;
+    std::string bytes = big_endian(static_cast<std::int16_t>(groups.size())) + big_endian(static_cast<std::int16_t>(weight)) +
+                        big_endian(static_cast<std::uint16_t>(negative && !groups.empty() ? 0x4000 : 0)) + big_endian(static_cast<std::int16_t>(scale));
+    for (const int group : groups) bytes += big_endian(static_cast<std::int16_t>(group));
+    return bytes;
+  };
+  std::mt19937_64 random(3);
+  for (int round = 0; round < 4'000; ++round) {
+    const int declared = static_cast<int>(random() % 20), precision = declared + 1 + static_cast<int>(random() % static_cast<std::uint64_t>(38 - declared));
+    CopyColumn declared_column = column("c", oid::numeric);
+    declared_column.modifier = (precision << 16 | declared) + 4;
+    CopyBinaryDecoder decoder({declared_column});
+    std::string bytes = header;
+    std::vector<std::string> expected;
+    for (int row = 0; row < 5; ++row) {
+      Int128 unscaled = static_cast<Int128>(static_cast<Uint128>(random()) << 64 | random()) %
+                        power_of_ten(1 + static_cast<int>(random() % static_cast<std::uint64_t>(precision)));
+      if (random() % 4 == 0) unscaled -= unscaled % power_of_ten(static_cast<int>(random() % 12));
+      bytes += tuple({field(encode(unscaled, declared))});
+      expected.push_back(to_string(Decimal{unscaled, declared}));
+    }
+    decoder.feed(bytes + trailer);
+    decoder.finish();
+    const Relation rows = decoder.take();
+    REQUIRE(rows.fields[0].column.scale() == declared);
+    for (std::size_t row = 0; row < expected.size(); ++row) REQUIRE(to_string(rows.fields[0].column[row]) == expected[row]);
+  }
+  // Digits behind the scale that is shown are digits all the same.
+  CopyColumn money = column("c", oid::numeric);
+  money.modifier = (10 << 16 | 2) + 4;
+  CopyBinaryDecoder decoder({money});
+  decoder.feed(header + tuple({field(numeric(0, 0, 2, {1, 2345}))}) + tuple({field(numeric(0, 0, 2, {1, 2300}))}) + trailer);
+  const Relation rows = decoder.take();
+  CHECK(to_string(rows.fields[0].column[0]) == "1.2345");
+  CHECK(to_string(rows.fields[0].column[1]) == "1.2300");
+}
+
+TEST_CASE("copy_binary: a block that is handed back is filled as a new one") {
+  const std::string bytes = stream_of_all_types(), rows = bytes.substr(header.size(), bytes.size() - header.size() - trailer.size());
+  CopyBinaryDecoder decoder(columns_of_all_types());
+  Relation block;
+  decoder.feed(header);
+  for (int i = 0; i < 3; ++i) {
+    decoder.feed(rows);
+    decoder.take(block);
+    REQUIRE(block.rows() == 3);
+    for (std::size_t c = 0; c < block.fields.size(); ++c) {
+      CHECK(block.fields[c].name == "c" + std::to_string(c));
+      CHECK(block.fields[c].column.size() == 3);
+      CHECK(block.fields[c].column[2].null);
+      CHECK_FALSE(block.fields[c].column[1].null);
+    }
+    if (i == 1) block = decode(oid::text, {"of another shape"});
+  }
+}
+
 TEST_CASE("copy_binary: times and dates beyond their logical type are overflow") {
   CHECK(shown(oid::timestamptz, big_endian(std::int64_t{7'909'052'236'854'775})) == "2250-08-17T22:57:16.854775000Z");
   CHECK(refusal(oid::timestamp, big_endian(std::int64_t{8'300'000'000'000'000})) == Reason::overflow);

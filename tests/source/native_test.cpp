@@ -54,14 +54,16 @@ std::string print(const NativeBlock& block) {
   return text;
 }
 
-/// All blocks of a body that arrives `piece` bytes at a time.
-std::string decode(std::string_view body, std::size_t piece) {
+/// All blocks of a body that arrives `piece` bytes at a time, each taken back as soon as the decoder may not look at it any more.
+std::string decode(std::string_view body, std::size_t piece, bool lent = false) {
   NativeDecoder decoder;
   NativeBlock block;
-  std::string text;
+  std::string text, mine;
   for (std::size_t at = 0; at < body.size(); at += piece) {
-    decoder.feed(body.substr(at, piece));
+    mine = body.substr(at, piece);
+    lent ? decoder.lend(mine) : decoder.feed(mine);
     while (decoder.next(block)) text += print(block);
+    mine.assign(mine.size(), '\xA5');
   }
   if (!decoder.exception().empty()) throw Failure(Reason::unknown, std::string(decoder.exception()));
   decoder.finish();
@@ -94,6 +96,20 @@ TEST_CASE("every type is decoded as the server means it") {
   CHECK(decode(nulls, 1'000) == "1 NULL \nNULL NULL \n3 one \n");
   CHECK(decode(two_blocks, 1'000) == "0 DB::Exception: Code: 1 \n1 DB::Exception: Code: 1 \n2 DB::Exception: Code: 1 \n");
   CHECK(decode("", 1).empty());
+}
+
+TEST_CASE("a piece that is lent is as good as one that is copied, cut anywhere") {
+  std::string all;
+  for (std::size_t i = 0; i < 400; ++i) all += *answers[i % std::size(answers)];
+  const std::string small = all;
+  // A text longer than what is copied of a piece at a time, and one that ends with its piece.
+  all += "\1\2\1s\6String"s + "\xC0\x9A\x0C" + std::string(200'000, 'x') + "\0"s + small;
+  const std::string expected = decode(all, all.size());
+  for (const std::size_t piece : {1u, 2u, 3u, 7u, 64u, 100u, 4095u, 4096u, 4097u, 9000u, 300'000u}) {
+    INFO(piece);
+    CHECK(decode(all, piece, true) == expected);
+  }
+  for (std::size_t cut = 0; cut < 100; ++cut) REQUIRE_THROWS_AS(decode(all.substr(0, all.size() - 1 - cut * 2'500), 1 + cut * 37 % 5'000, true), Failure);
 }
 
 TEST_CASE("the types of later servers") {

@@ -75,7 +75,7 @@ struct Relation {
   /// Errors: `schema` when the shape is another one; `overflow` as Column::append.
   void append(const Relation& from) {
     if (!same_shape(from)) throw Failure(Reason::schema, "rows of one reading came with different columns; its source must keep to one shape");
-    for (std::size_t row = 0; row < from.rows(); ++row) append_row(from, row);
+    for (std::size_t i = 0; i < fields.size(); ++i) fields[i].column.append_column(from.fields[i].column);
   }
 };
 

@@ -309,8 +309,13 @@ class Chdb {
   /// Errors: what is wrong with the query at once; what happens to the statement from `next`.
   AnyCursor open(const QueryPlan& plan, const AsOf& as_of, Form form, const Control& control) {
     plan.validate();
-    const clickhouse::TableInfo table = clickhouse::describe(*session_, plan.relation, control);
-    clickhouse::Statement statement = clickhouse::render(plan, as_of, form, table);
+    const clickhouse::TableInfo table = describe(plan.relation, control);
+    return run(clickhouse::render(plan, as_of, form, table), table, control);
+  }
+
+  /// For those who render statements of their own (source/clickhouse_digest.hpp).
+  clickhouse::TableInfo describe(const std::string& relation, const Control& control) { return clickhouse::describe(*session_, relation, control); }
+  AnyCursor run(clickhouse::Statement statement, const clickhouse::TableInfo& table, const Control& control) {
     chdb::Answer answer(session_, statement, control);
     return AnyCursor(new clickhouse::AnswerCursor<chdb::Answer>(std::move(answer), std::move(statement), table, control));
   }

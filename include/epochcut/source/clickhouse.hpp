@@ -80,7 +80,10 @@ class Session {
     control.check();
     const Millis budget = control.remaining(options_.statement_timeout);
     Parameters parameters;
-    for (const auto& [name, value] : pinned_settings) parameters.emplace_back(name, value);
+    for (const auto& [name, value] : pinned_settings) {
+      const bool compress = options_.transport.compress && name == "enable_http_compression";
+      parameters.emplace_back(name, compress ? "1" : value);
+    }
     parameters.insert(parameters.end(), known.begin(), known.end());
     parameters.insert(parameters.end(), options_.settings.begin(), options_.settings.end());
     parameters.emplace_back("max_block_size", std::to_string(options_.block_rows));
@@ -153,6 +156,7 @@ class HttpAnswer {
   }
 
   const std::string& where() const { return session_->where(); }
+  std::uint64_t wire_bytes() const { return exchange_->wire_bytes(); }
 
  private:
   void require_same_server() const {
@@ -195,8 +199,13 @@ class ClickHouse {
   /// Errors: what is wrong with the query at once; what happens to the statement from `next`.
   AnyCursor open(const QueryPlan& plan, const AsOf& as_of, Form form, const Control& control) {
     plan.validate();
-    const clickhouse::TableInfo table = clickhouse::describe(*session_, plan.relation, control);
-    clickhouse::Statement statement = clickhouse::render(plan, as_of, form, table);
+    const clickhouse::TableInfo table = describe(plan.relation, control);
+    return run(clickhouse::render(plan, as_of, form, table), table, control);
+  }
+
+  /// For those who render statements of their own (source/clickhouse_digest.hpp).
+  clickhouse::TableInfo describe(const std::string& relation, const Control& control) { return clickhouse::describe(*session_, relation, control); }
+  AnyCursor run(clickhouse::Statement statement, const clickhouse::TableInfo& table, const Control& control) {
     clickhouse::HttpAnswer answer(session_, statement, table.display_name, control);
     return AnyCursor(new clickhouse::AnswerCursor<clickhouse::HttpAnswer>(std::move(answer), std::move(statement), table, control));
   }

@@ -44,8 +44,7 @@ Relation collect(Read read, const std::string& sql, const std::string& where) {
       if (rows.fields.empty())
         for (NativeColumn& column : block.columns) rows.fields.push_back({column.name, Role::value, std::move(column.column)});
       else
-        for (std::size_t i = 0; i < rows.fields.size() && i < block.columns.size(); ++i)
-          for (std::size_t row = 0; row < block.rows; ++row) rows.fields[i].column.append(block.columns[i].column[row]);
+        for (std::size_t i = 0; i < rows.fields.size() && i < block.columns.size(); ++i) rows.fields[i].column.append_column(block.columns[i].column);
     }
     const std::string_view bytes = read();
     if (bytes.empty()) break;
@@ -74,9 +73,9 @@ class AnswerCursor final : public Cursor {
   bool next(Relation& block) override {
     if (state_ == State::failed) throw unfinished();
     try {
-      for (NativeBlock native; state_ == State::running;) {
-        if (decoder_.next(native)) {
-          block = accept(native);
+      while (state_ == State::running) {
+        if (decoder_.next(native_)) {
+          accept(block);
           if (block.rows() > 0) return given_ = true;
           continue;
         }
@@ -84,7 +83,7 @@ class AnswerCursor final : public Cursor {
         if (bytes.empty())
           complete();
         else
-          decoder_.feed(bytes);
+          decoder_.lend(bytes);
       }
     } catch (Failure& failure) {
       if (failure.sql.empty()) failure.sql = statement_.sql;
@@ -134,13 +133,16 @@ class AnswerCursor final : public Cursor {
     std::sort(conflicting_.begin(), conflicting_.end());
     for (const std::uint64_t id : conflicting_) proof_.conflicting_ids += (proof_.conflicting_ids.empty() ? "" : ", ") + std::to_string(id);
     proof_.bytes = decoder_.bytes();
+    if constexpr (requires { channel_.wire_bytes(); }) proof_.bytes = channel_.wire_bytes();  // compressed they are fewer
     channel_.finish();
     state_ = State::complete;
   }
 
-  /// Checks one block against what was asked for, takes the proof's columns out of it and gives the rows that the filters let through.
-  Relation accept(NativeBlock& native) {
+  /// Checks one block against what was asked for, takes the proof's columns out of it and puts the rows that the filters let through into `block`.
+  /// What memory that held goes round: to the decoder, and back here with a later block.
+  void accept(Relation& block) {
     const auto& outputs = statement_.outputs;
+    NativeBlock& native = native_;
     if (native.columns.size() != outputs.size()) throw changed();
     for (std::size_t i = 0; i < outputs.size(); ++i) {
       const NativeColumn& column = native.columns[i];
@@ -156,9 +158,12 @@ class AnswerCursor final : public Cursor {
       const std::span<const std::uint64_t> words = native.columns[i].column.words();
       switch (outputs[i].use) {
         case Output::Use::matched: matched = words; break;
-        case Output::Use::event_id:
-          for (const std::uint64_t id : words) *proof_.ids += digest_of_event_id(id);
+        case Output::Use::event_id: {
+          Digest ids = *proof_.ids;
+          for (const std::uint64_t id : words) ids += digest_of_event_id(id);
+          *proof_.ids = ids;
           break;
+        }
         case Output::Use::ids_count:
           for (const std::uint64_t n : words) proof_.ids->count += n;
           break;
@@ -181,21 +186,29 @@ class AnswerCursor final : public Cursor {
     const auto kept = [&](std::size_t row) { return matched.empty() || matched[row] != 0; };
     check_magnitudes(native, kept);
     const bool all_kept = std::all_of(matched.begin(), matched.end(), [](std::uint64_t n) { return n != 0; });
-    Relation block = statement_.shape.empty_copy();
+    if (!fits(block)) block = statement_.shape.empty_copy();
     for (std::size_t i = 0; i < outputs.size(); ++i) {
       if (outputs[i].use != Output::Use::field) continue;
       Column& out = block.fields[outputs[i].field].column;
       Column& in = native.columns[i].column;
       const bool nulls = i + 1 < outputs.size() && outputs[i + 1].use == Output::Use::sum_cells;
       if (all_kept && !nulls) {
-        out = std::move(in);
+        std::swap(out, in);
         continue;
       }
+      out.clear();
       for (std::size_t row = 0; row < rows; ++row)
         if (kept(row)) nulls&& native.columns[i + 1].column.words()[row] == 0 ? out.append_null() : out.append(in[row]);
     }
     control_.check_size(rows_ += block.rows(), bytes_ += block.bytes());
-    return block;
+  }
+
+  /// Is it a block as this cursor gives them, to be filled again?
+  bool fits(const Relation& block) const {
+    const auto& shape = statement_.shape.fields;
+    return std::equal(block.fields.begin(), block.fields.end(), shape.begin(), shape.end(), [](const Field& a, const Field& b) {
+      return a.name == b.name && a.role == b.role && a.column.type() == b.column.type() && a.column.scale() == b.column.scale();
+    });
   }
 
   template <class Kept>
@@ -222,6 +235,7 @@ class AnswerCursor final : public Cursor {
   std::string path_;
   Control control_;
   NativeDecoder decoder_;
+  NativeBlock native_;
   Proof proof_;
   std::vector<std::uint64_t> conflicting_;
   std::uint64_t rows_ = 0, bytes_ = 0;

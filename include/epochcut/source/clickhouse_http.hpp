@@ -100,6 +100,7 @@ struct TransportOptions {
   bool verify_tls = true;  ///< switched off it is `configuration`, unless the server is on this machine
   std::string ca_file{};   ///< of a private authority; empty: the system's
   std::string proxy{};     ///< used only if named here, whatever http_proxy says in the environment
+  bool compress = false;   ///< lets the server compress its answers (zstd or gzip): pays on links slower than about 30 MB/s, and costs on faster ones
 };
 
 /// 128 random bits in hex: a query id that no one else has.
@@ -109,6 +110,14 @@ inline std::string random_id() {
   for (int i = 0; i < 4; ++i)
     for (std::uint32_t word = random(), digit = 0; digit < 8; ++digit, word >>= 4) id += "0123456789abcdef"[word & 15];
   return id;
+}
+
+/// What libcurl can take apart, the best first. Errors: `configuration` where that is nothing.
+inline std::string encodings() {
+  const int features = curl_version_info(CURLVERSION_NOW)->features;
+  const bool zstd = (features & CURL_VERSION_ZSTD) != 0, gzip = (features & CURL_VERSION_LIBZ) != 0;
+  if (!zstd && !gzip) throw Failure(Reason::configuration, "this libcurl can't decompress; set TransportOptions::compress to false");
+  return std::string(zstd ? "zstd" : "") + (zstd && gzip ? ", " : "") + (gzip ? "gzip" : "");
 }
 
 /// A statement on its way. `stop_at` is on the control's clock.
@@ -144,6 +153,7 @@ class Exchange {
     set(CURLOPT_USERAGENT, "epochcut");
     set(CURLOPT_SSL_VERIFYPEER, options.verify_tls ? 1L : 0L);
     set(CURLOPT_SSL_VERIFYHOST, options.verify_tls ? 2L : 0L);
+    if (options.compress) set(CURLOPT_ACCEPT_ENCODING, encodings().c_str());
     if (!options.ca_file.empty()) set(CURLOPT_CAINFO, options.ca_file.c_str());
     set(CURLOPT_ERRORBUFFER, error_);
     set(CURLOPT_WRITEFUNCTION, &on_body);
@@ -193,6 +203,12 @@ class Exchange {
     return body_;
   }
 
+  /// Of the answer's body so far, as it crossed the wire: before it was decompressed.
+  std::uint64_t wire_bytes() const {
+    curl_off_t bytes = 0;
+    curl_easy_getinfo(easy_, CURLINFO_SIZE_DOWNLOAD_T, &bytes);
+    return static_cast<std::uint64_t>(bytes);
+  }
   /// X-ClickHouse-Server-Display-Name of this very answer, empty before its headers came.
   const std::string& server() const { return server_; }
   const std::string& where() const { return endpoint_.where; }

@@ -61,9 +61,35 @@ constexpr std::optional<Type> type_of(std::uint32_t type) {
 /// Big endian, as everything is on PostgreSQL's wire. Precondition: sizeof(T) bytes at `p`.
 template <class T>
 T load(const char* p) {
-  std::uint64_t value = 0;
-  for (std::size_t i = 0; i < sizeof(T); ++i) value = value << 8 | static_cast<unsigned char>(p[i]);
-  return static_cast<T>(value);
+  static_assert(std::endian::native == std::endian::little, "so is every machine this was tested on");
+  T value;
+  std::memcpy(&value, p, sizeof value);
+  if constexpr (sizeof(T) == 2) return static_cast<T>(__builtin_bswap16(static_cast<std::uint16_t>(value)));
+  if constexpr (sizeof(T) == 4) return static_cast<T>(__builtin_bswap32(static_cast<std::uint32_t>(value)));
+  if constexpr (sizeof(T) == 8) return static_cast<T>(__builtin_bswap64(static_cast<std::uint64_t>(value)));
+  return value;
+}
+
+/// How a cell is decoded: what one needs to know of a column for each of its cells.
+enum class Decode : std::uint8_t { boolean, int2, int4, int8, count, float4, float8, numeric, uuid, date, timestamp, blank_padded, text };
+
+/// Precondition: type_of(type) has a value.
+constexpr Decode decode_of(std::uint32_t type, bool is_count) {
+  switch (type) {
+    case oid::boolean: return Decode::boolean;
+    case oid::int2: return Decode::int2;
+    case oid::int4: return Decode::int4;
+    case oid::int8: return is_count ? Decode::count : Decode::int8;
+    case oid::float4: return Decode::float4;
+    case oid::float8: return Decode::float8;
+    case oid::numeric: return Decode::numeric;
+    case oid::uuid: return Decode::uuid;
+    case oid::date: return Decode::date;
+    case oid::timestamp:
+    case oid::timestamptz: return Decode::timestamp;
+    case oid::bpchar: return Decode::blank_padded;
+    default: return Decode::text;
+  }
 }
 
 /// The scale that a numeric's type modifier declares, if every such value fits 38 digits at it; else 0, and the column widens as needed.
@@ -96,6 +122,7 @@ class CopyBinaryDecoder {
       if (!type) throw unsupported(c.name, c.type_name.empty() ? "of the type with OID " + std::to_string(c.type) : c.type_name);
       const int scale = c.type == copy_binary::oid::numeric ? copy_binary::declared_scale(c.modifier) : c.type == copy_binary::oid::bytea ? text_bytes : 0;
       block_.add(c.name, c.role, c.is_count ? Type::uint64 : *type, scale);
+      decode_.push_back(copy_binary::decode_of(c.type, c.is_count));
     }
     empty_ = block_.empty_copy();
   }
@@ -109,7 +136,7 @@ class CopyBinaryDecoder {
   void feed(std::string_view bytes) {
     bytes_ += bytes.size();
     if (pending_.empty()) {
-      pending_.assign(bytes.substr(decode(bytes)));
+      if (const std::size_t used = decode(bytes); used != bytes.size()) pending_.assign(bytes.substr(used));
       return;
     }
     pending_.append(bytes);
@@ -123,7 +150,24 @@ class CopyBinaryDecoder {
   }
 
   /// Hands out the rows decoded since the last call.
-  Relation take() { return std::exchange(block_, empty_); }
+  Relation take() {
+    Relation rows;
+    take(rows);
+    return rows;
+  }
+  /// The same; what `block` held is used for later rows: whoever hands back what was given saves its allocations.
+  void take(Relation& block) {
+    std::swap(block, block_);
+    if (block_.fields.size() != empty_.fields.size()) block_ = empty_;
+    for (std::size_t i = 0; i < empty_.fields.size(); ++i) {
+      const Field& empty = empty_.fields[i];
+      Field& field = block_.fields[i];
+      if (field.name == empty.name && field.role == empty.role && field.column.type() == empty.column.type() && field.column.scale() == empty.column.scale())
+        field.column.clear();
+      else
+        field = empty;
+    }
+  }
   const Relation& block() const { return block_; }
 
   std::uint64_t rows() const { return rows_; }
@@ -146,9 +190,8 @@ class CopyBinaryDecoder {
       state_ = State::tuples;
     }
     while (state_ == State::tuples) {
-      const std::size_t size = tuple_size(bytes.substr(used));
+      const std::size_t size = tuple(bytes.substr(used));
       if (size == 0) return used;
-      if (state_ == State::tuples) append(bytes.data() + used);
       used += size;
     }
     if (used != bytes.size()) throw malformed("bytes follow its trailer");
@@ -167,44 +210,40 @@ class CopyBinaryDecoder {
     return bytes.size() < (needed_ = fixed + extension) ? 0 : needed_;
   }
 
-  /// The size of the tuple at the front, 0 if more bytes are needed. Recognises the trailer.
-  std::size_t tuple_size(std::string_view bytes) {
+  /// Appends the tuple at the front and says how many bytes it had; 0, and nothing appended, if more are needed. Recognises the trailer.
+  std::size_t tuple(std::string_view bytes) {
     using namespace copy_binary;
     if (bytes.size() < (needed_ = 2)) return 0;
     const auto fields = load<std::int16_t>(bytes.data());
     if (fields == -1) return state_ = State::finished, 2;
     if (fields < 0 || static_cast<std::size_t>(fields) != columns_.size())
       throw malformed("a row has " + std::to_string(fields) + " fields instead of " + std::to_string(columns_.size()));
-    std::size_t size = 2;
-    for (const CopyColumn& column : columns_) {
-      if (bytes.size() < (needed_ = size + 4)) return 0;
-      const auto length = load<std::int32_t>(bytes.data() + size);
-      size += 4;
-      if (length < -1) throw malformed("a field's length is negative");
-      if (length == -1) continue;
-      if (static_cast<std::uint32_t>(length) > field_bytes_max)
-        throw Failure(Reason::too_large, "a cell of column \"" + column.name + "\" is larger than 256 MiB; compare its md5 instead").poison();
-      size += static_cast<std::size_t>(length);
-      if (bytes.size() < (needed_ = size)) return 0;
-    }
-    return size;
-  }
-
-  /// Precondition: one whole tuple at `p`.
-  void append(const char* p) {
-    p += 2;
+    const char *p = bytes.data() + 2, *const end = bytes.data() + bytes.size();
     for (std::size_t i = 0; i < columns_.size(); ++i) {
-      const auto length = copy_binary::load<std::int32_t>(p);
+      if (end - p < 4) return give_back(i, static_cast<std::size_t>(p - bytes.data()) + 4);
+      const auto length = load<std::int32_t>(p);
       p += 4;
       Column& cells = block_.fields[i].column;
-      if (length == -1) {
+      if (static_cast<std::uint32_t>(length) > field_bytes_max) {
+        if (length < -1) throw malformed("a field's length is negative");
+        if (length != -1)
+          throw Failure(Reason::too_large, "a cell of column \"" + columns_[i].name + "\" is larger than 256 MiB; compare its md5 instead").poison();
         cells.append_null();
         continue;
       }
-      append_cell(cells, columns_[i], {p, static_cast<std::size_t>(length)});
+      if (end - p < length) return give_back(i, static_cast<std::size_t>(p - bytes.data()) + static_cast<std::size_t>(length));
+      append_cell(cells, i, {p, static_cast<std::size_t>(length)});
       p += length;
     }
     ++rows_;
+    return static_cast<std::size_t>(p - bytes.data());
+  }
+
+  /// Of a tuple that has not all come, `cells` stand in the block already.
+  std::size_t give_back(std::size_t cells, std::size_t needed) {
+    for (std::size_t i = 0; i < cells; ++i) block_.fields[i].column.drop_last();
+    needed_ = needed;
+    return 0;
   }
 
   static void require(const CopyColumn& column, bool well_formed) {
@@ -216,48 +255,91 @@ class CopyBinaryDecoder {
                    "column \"" + column.name + "\" holds " + what + ", which can't be compared exactly; correct the row, or leave it out with where()");
   }
 
-  static void append_cell(Column& cells, const CopyColumn& column, std::string_view cell) {
+  void append_cell(Column& cells, std::size_t i, std::string_view cell) {
     using namespace copy_binary;
-    const auto word = [&]<class T>(T) {
+    const CopyColumn& column = columns_[i];
+    const auto number = [&]<class T>(T) {
       require(column, cell.size() == sizeof(T));
       return static_cast<std::int64_t>(load<T>(cell.data()));
     };
-    switch (column.type) {
-      case oid::boolean: require(column, cell.size() == 1 && (cell[0] == 0 || cell[0] == 1)); return cells.append_word(static_cast<std::uint64_t>(cell[0]));
-      case oid::int2: return cells.append_word(static_cast<std::uint64_t>(word(std::int16_t{})));
-      case oid::int4: return cells.append_word(static_cast<std::uint64_t>(word(std::int32_t{})));
-      case oid::int8: {
-        const std::int64_t value = word(std::int64_t{});
-        require(column, !column.is_count || value >= 0);
-        return cells.append_word(static_cast<std::uint64_t>(value));
-      }
-      case oid::float4:
-        return cells.append_word(std::bit_cast<std::uint64_t>(static_cast<double>(std::bit_cast<float>(static_cast<std::uint32_t>(word(std::uint32_t{}))))));
-      case oid::float8: return cells.append_word(static_cast<std::uint64_t>(word(std::int64_t{})));
-      case oid::numeric: return cells.append_decimal(numeric(column, cell));
-      case oid::uuid: {
+    std::int64_t word = 0;
+    switch (decode_[i]) {
+      case Decode::boolean:
+        require(column, cell.size() == 1 && (cell[0] == 0 || cell[0] == 1));
+        word = cell[0];
+        break;
+      case Decode::int2: word = number(std::int16_t{}); break;
+      case Decode::int4: word = number(std::int32_t{}); break;
+      case Decode::int8:
+      case Decode::float8: word = number(std::int64_t{}); break;
+      case Decode::count:
+        word = number(std::int64_t{});
+        require(column, word >= 0);
+        break;
+      case Decode::float4:
+        word = std::bit_cast<std::int64_t>(static_cast<double>(std::bit_cast<float>(static_cast<std::uint32_t>(number(std::uint32_t{})))));
+        break;
+      case Decode::date:
+        word = number(std::int32_t{});
+        if (word == INT32_MAX || word == INT32_MIN) throw overflow(column, "an infinite date");
+        word += days_1970_to_2000;
+        break;
+      case Decode::timestamp:
+        word = number(std::int64_t{});
+        if (word == INT64_MAX || word == INT64_MIN) throw overflow(column, "an infinite time");
+        if (__builtin_add_overflow(word, us_1970_to_2000, &word) || __builtin_mul_overflow(word, std::int64_t{1000}, &word))
+          throw overflow(column, "a time outside of 1677 to 2262");
+        break;
+      case Decode::uuid: {
         require(column, cell.size() == 16);
         const Uint128 high = load<std::uint64_t>(cell.data());
         return cells.append_wide(static_cast<Int128>(high << 64 | load<std::uint64_t>(cell.data() + 8)));
       }
-      case oid::date: {
-        const std::int64_t days = word(std::int32_t{});
-        if (days == INT32_MAX || days == INT32_MIN) throw overflow(column, "an infinite date");
-        return cells.append_word(static_cast<std::uint64_t>(days + days_1970_to_2000));
+      case Decode::numeric: {
+        Int128 unscaled = 0;
+        if (short_numeric(cell, cells.scale(), unscaled)) return cells.append_wide(unscaled);
+        return cells.append_decimal(numeric(column, cell));
       }
-      case oid::timestamp:
-      case oid::timestamptz: {
-        std::int64_t ns = word(std::int64_t{});
-        if (ns == INT64_MAX || ns == INT64_MIN) throw overflow(column, "an infinite time");
-        if (__builtin_add_overflow(ns, us_1970_to_2000, &ns) || __builtin_mul_overflow(ns, std::int64_t{1000}, &ns))
-          throw overflow(column, "a time outside of 1677 to 2262");
-        return cells.append_word(static_cast<std::uint64_t>(ns));
-      }
-      case oid::bpchar:  // char(n): its blanks are padding, and PostgreSQL's own comparison ignores them
+      case Decode::blank_padded:  // char(n): its blanks are padding, and PostgreSQL's own comparison ignores them
         while (!cell.empty() && cell.back() == ' ') cell.remove_suffix(1);
         return cells.append_text(cell);
-      default: return cells.append_text(cell);  // the constructor has let only texts come here
+      case Decode::text: return cells.append_text(cell);
     }
+    cells.append_word(static_cast<std::uint64_t>(word));
+  }
+
+  /// The common case of `numeric`: a value that is shown at just the column's scale and has eight groups of digits at most, so that nothing can
+  /// overflow. False, and nothing decided, on anything else.
+  static bool short_numeric(std::string_view cell, int scale, Int128& unscaled) {
+    using copy_binary::load;
+    constexpr int groups_max = 8, tens[] = {10'000, 1'000, 100, 10};
+    if (cell.size() < 8) return false;
+    const int digits = load<std::int16_t>(cell.data()), weight = load<std::int16_t>(cell.data() + 2);
+    const auto sign = load<std::uint16_t>(cell.data() + 4);
+    if (load<std::uint16_t>(cell.data() + 6) != scale || (sign & 0xBFFF) != 0 || digits < 0 || cell.size() != 8 + 2 * static_cast<std::size_t>(digits))
+      return false;
+    const int after = (scale + 3) / 4, beyond = 4 * after - scale;  // groups behind the point, and digits of the last that the scale leaves out
+    const int groups = weight + 1 + after;
+    if (digits == 0) return unscaled = 0, true;
+    if (groups < digits || groups > groups_max) return false;
+    std::uint64_t high = 0, low = 0;  // the first four groups, and the others
+    std::uint64_t low_factor = 1;
+    for (int i = 0; i < groups; ++i) {
+      std::uint64_t group = i < digits ? load<std::uint16_t>(cell.data() + 8 + 2 * i) : 0, factor = 10'000;
+      if (group >= 10'000) return false;
+      if (i == groups - 1 && beyond != 0) {
+        const auto cut = static_cast<std::uint64_t>(tens[4 - beyond]);
+        if (group % cut != 0) return false;
+        group /= cut, factor = static_cast<std::uint64_t>(tens[beyond]);
+      }
+      if (i < 4)
+        high = high * factor + group;
+      else
+        low = low * factor + group, low_factor *= factor;
+    }
+    unscaled = static_cast<Int128>(high) * low_factor + low;
+    if (sign != 0) unscaled = -unscaled;
+    return true;
   }
 
   /// Exactly the value: int16 digits, weight; uint16 sign, display scale; then that many digits in base 10000, the first worth 10000^weight.
@@ -301,6 +383,7 @@ class CopyBinaryDecoder {
   }
 
   std::vector<CopyColumn> columns_;
+  std::vector<copy_binary::Decode> decode_;
   Relation block_, empty_;
   std::string pending_;     // the beginning of a tuple whose rest has not come
   std::size_t needed_ = 0;  // bytes of it before another look can help

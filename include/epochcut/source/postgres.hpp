@@ -3,6 +3,7 @@
 // Source: RFC live-checks, "The shared mechanism"; docs/adapters.md "PostgreSQL"; behaviour of libpq as measured on PostgreSQL 15.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -15,6 +16,8 @@
 #include <epochcut/cut/evaluate.hpp>
 #include <epochcut/cut/source.hpp>
 #include <epochcut/source/copy_binary.hpp>
+#include <epochcut/source/postgres_held.hpp>
+#include <epochcut/source/postgres_readers.hpp>
 #include <epochcut/source/postgres_snapshot.hpp>
 
 namespace epochcut {
@@ -45,15 +48,31 @@ class Postgres {
     result.token = transaction.token, result.further = transaction.further;
     result.timeline = transaction.timeline, result.server = transaction.server;
     postgres::Parameters parameters;
+    std::vector<postgres::Bound> bounds;
     std::vector<postgres::Rendered> queries;
     for (std::size_t i = 0; i < plans.size(); ++i) {
-      postgres::Bound bound{.event_id = token_.event_id, .last_event_id = {}};
+      postgres::Bound& bound = bounds.emplace_back(postgres::Bound{.event_id = token_.event_id, .last_event_id = {}});
       if (const Token* token = transaction.token_of(plans[i].relation)) bound.last_event_id = last_event_id(token->stream, token->epoch);
       queries.push_back(postgres::render(plans[i], tables[i], bound, parameters));
     }
-    transaction.bind(parameters, control);
     std::uint64_t rows = 0, bytes = 0;
+    if (options_.readers < 2) transaction.bind(parameters, control);
     for (std::size_t i = 0; i < plans.size(); ++i) {
+      if (options_.readers > 1) {
+        AnyCursor cursor = this->rows(transaction, plans[i], tables[i], bounds[i], control);
+        Relation all, block;
+        for (bool first = true; cursor->next(block); first = false) {
+          if (first)
+            std::swap(all, block);
+          else
+            all.append(block);
+          control.check_size(rows + all.rows(), bytes + all.bytes());
+        }
+        result.relations.push_back(std::move(all));
+        result.proofs.push_back(cursor->proof());
+        rows += result.relations.back().rows(), bytes += result.relations.back().bytes();
+        continue;
+      }
       CopyBinaryDecoder decoder(queries[i].columns);
       Proof proof = transaction.begin_copy(queries[i], plans[i].relation, control);
       while (transaction.copy(decoder, control)) {
@@ -67,6 +86,16 @@ class Postgres {
     }
     transaction.commit(control);
     return result;
+  }
+
+  /// The same snapshot, kept open: its rows are cursors. Errors: as `snapshot`.
+  AnyHeld hold(std::span<const QueryPlan> plans, const Control& control) {
+    for (const QueryPlan& plan : plans) plan.validate();
+    Session first = session();
+    std::vector<Session> further;
+    while (static_cast<int>(further.size()) + 1 < options_.readers) further.push_back(session());
+    return AnyHeld(new postgres::Held(std::move(first), std::move(further), std::vector<QueryPlan>(plans.begin(), plans.end()), has_token() ? &token_ : nullptr,
+                                      token_.event_id, control));
   }
 
   /// Reads as a follower, block by block, in a snapshot of its own that lasts until the cursor ends. With a token of its own it proves by it
@@ -88,11 +117,8 @@ class Postgres {
     const std::vector<postgres::Table> tables = transaction->describe(std::span(&plan, 1), control);
     postgres::Bound bound{.event_id = as_of.stream.id.empty() ? token_.event_id : as_of.stream.event_id, .last_event_id = {}, .form = form};
     if (!as_of.at_rest) bound.last_event_id = as_of.last_event_id;
-    postgres::Parameters parameters;
-    const postgres::Rendered query = postgres::render(plan, tables[0], bound, parameters);
-    transaction->bind(parameters, control);
-    Proof proof = transaction->begin_copy(query, plan.relation, control);
-    return AnyCursor(new CopyCursor(std::move(transaction), query.columns, std::move(proof), control));
+    AnyCursor cursor = rows(*transaction, plan, tables[0], bound, control);
+    return AnyCursor(new LastCursor(std::move(transaction), std::move(cursor), control));
   }
 
   /// Cost: counts the relation's rows: an index on the event id makes it cheap.
@@ -144,32 +170,66 @@ class Postgres {
   using Session = postgres::Session;
   using Transaction = postgres::Transaction;
 
-  /// Streams a COPY; its transaction ends with its last row, or with the cursor.
+  /// Streams a COPY.
   class CopyCursor final : public Cursor {
    public:
-    CopyCursor(std::unique_ptr<Transaction> transaction, std::vector<CopyColumn> columns, Proof proof, const Control& control)
-        : transaction_(std::move(transaction)), decoder_(std::move(columns)), proof_(std::move(proof)), control_(control) {}
+    CopyCursor(Transaction& transaction, std::vector<CopyColumn> columns, Proof proof, const Control& control)
+        : transaction_(&transaction), decoder_(std::move(columns)), proof_(std::move(proof)), control_(control) {}
 
     bool next(Relation& block) override {
       const bool first = std::exchange(first_, false);
-      while (transaction_ && decoder_.block().rows() < block_rows) {
+      while (!ended_ && decoder_.block().rows() < block_rows) {
         if (transaction_->copy(decoder_, control_)) continue;
         transaction_->end_copy(decoder_, proof_, control_);
-        transaction_->commit(control_);
-        transaction_.reset();
+        ended_ = true;
       }
-      block = decoder_.take();
+      decoder_.take(block);
       return first || block.rows() != 0;
     }
     Proof proof() const override { return proof_; }
 
    private:
-    std::unique_ptr<Transaction> transaction_;
+    Transaction* transaction_;
     CopyBinaryDecoder decoder_;
     Proof proof_;
     Control control_;
-    bool first_ = true;
+    bool first_ = true, ended_ = false;
   };
+
+  /// Streams the last reading of a transaction, which ends with it or with the cursor.
+  class LastCursor final : public Cursor {
+   public:
+    LastCursor(std::unique_ptr<Transaction> transaction, AnyCursor rows, const Control& control)
+        : transaction_(std::move(transaction)), rows_(std::move(rows)), control_(control) {}
+
+    bool next(Relation& block) override {
+      if (rows_->next(block)) return true;
+      if (transaction_) transaction_->commit(control_);
+      transaction_.reset();
+      return false;
+    }
+    Proof proof() const override { return rows_->proof(); }
+
+   private:
+    std::unique_ptr<Transaction> transaction_;
+    AnyCursor rows_;
+    Control control_;
+  };
+
+  /// The rows of one plan in an open transaction: read by one session, or by several where there may be and where it pays.
+  AnyCursor rows(Transaction& transaction, const QueryPlan& plan, const postgres::Table& table, const postgres::Bound& bound, const Control& control) {
+    std::vector<QueryPlan> ranges = postgres::split(transaction, plan, table, bound.event_id, options_.readers, control);
+    if (ranges.size() > 1) {
+      std::vector<Session> further;
+      while (further.size() + 1 < std::min(ranges.size(), static_cast<std::size_t>(options_.readers))) further.push_back(session());
+      return AnyCursor(new postgres::ParallelCopy(transaction, std::move(further), std::move(ranges), table, bound, control));
+    }
+    postgres::Parameters parameters;
+    const postgres::Rendered query = postgres::render(plan, table, bound, parameters);
+    transaction.bind(parameters, control);
+    Proof proof = transaction.begin_copy(query, plan.relation, control);
+    return AnyCursor(new CopyCursor(transaction, query.columns, std::move(proof), control));
+  }
 
   bool has_token() const { return !token_.stream.empty(); }
 
@@ -186,6 +246,6 @@ class Postgres {
   std::vector<Session> sessions_;
 };
 
-static_assert(Anchor<Postgres> && Readable<Postgres>);
+static_assert(Anchor<Postgres> && Readable<Postgres> && Holder<Postgres>);
 
 }  // namespace epochcut

@@ -31,6 +31,7 @@ struct PostgresOptions {
   Millis lock_timeout{5'000};                  ///< an ALTER or TRUNCATE in progress is `error: lock_timeout` after this
   Millis statement_timeout{300'000};           ///< also bounds a whole streamed COPY
   Millis idle_in_transaction_timeout{60'000};  ///< the server ends the snapshot of a checker that hangs, since it holds back vacuum
+  int readers = 1;  ///< sessions, with a thread each, that read a large relation at once, in ONE snapshot, by ranges of its integer key
 };
 
 namespace postgres {
@@ -92,7 +93,12 @@ class Connection {
 
   /// Starts `COPY … TO STDOUT`. `copy_next` then hands out its data.
   void copy(const std::string& sql, const Control& control) {
-    send(sql, {}, control);
+    send_copy(sql, control);
+    await_copy(control);
+  }
+  /// The same in two steps: the server, which answers only with its first rows, works in between.
+  void send_copy(const std::string& sql, const Control& control) { send(sql, {}, control); }
+  void await_copy(const Control& control) {
     const Result result = next_result(control);
     if (!result || PQresultStatus(result.get()) != PGRES_COPY_OUT) throw failed(result.get());
     copied_ = 0;

@@ -11,6 +11,7 @@
 
 #include <epochcut/cut/held_cut.hpp>
 #include <epochcut/source/copy_binary.hpp>
+#include <epochcut/source/postgres_readers.hpp>
 #include <epochcut/source/postgres_snapshot.hpp>
 
 namespace epochcut::postgres {
@@ -19,8 +20,10 @@ inline constexpr std::size_t held_block_rows = 16'384;  ///< of a cursor's block
 
 class Held final : public HeldSnapshot {
  public:
-  Held(Session session, std::vector<QueryPlan> plans, const TokenTable* token_table, std::string event_id, const Control& control)
-      : plans_(std::move(plans)),
+  /// `further`: sessions that read along, if there may be any.
+  Held(Session session, std::vector<Session> further, std::vector<QueryPlan> plans, const TokenTable* token_table, std::string event_id, const Control& control)
+      : further_(std::move(further)),
+        plans_(std::move(plans)),
         event_id_(std::move(event_id)),
         transaction_(std::make_unique<Transaction>(std::move(session), std::span<const QueryPlan>(plans_), token_table, control)),
         tables_(transaction_->describe(plans_, control)) {
@@ -37,6 +40,8 @@ class Held final : public HeldSnapshot {
     plan.any_order = any_order;
     Bound bound{.event_id = event_id_, .last_event_id = {}};
     if (const Token* token = transaction_->token_of(plan.relation)) bound.last_event_id = last_event_id(token->stream, token->epoch);
+    std::vector<QueryPlan> ranges = split(*transaction_, plan, tables_[i], event_id_, static_cast<int>(further_.size()) + 1, control);
+    if (ranges.size() > 1) return AnyCursor(new ParallelCopy(*transaction_, further_, std::move(ranges), tables_[i], bound, control));
     Parameters parameters;
     const Rendered query = render(plan, tables_[i], bound, parameters);
     transaction_->bind(parameters, control);
@@ -59,7 +64,7 @@ class Held final : public HeldSnapshot {
         transaction_->end_copy(decoder_, proof_, control_);
         ended_ = true;
       }
-      block = decoder_.take();
+      decoder_.take(block);
       return first || block.rows() != 0;
     }
     Proof proof() const override { return proof_; }
@@ -72,6 +77,7 @@ class Held final : public HeldSnapshot {
     bool first_ = true, ended_ = false;
   };
 
+  std::vector<Session> further_;
   std::vector<QueryPlan> plans_;
   std::string event_id_;
   std::unique_ptr<Transaction> transaction_;

@@ -52,6 +52,9 @@ inline constexpr std::string_view server_columns =
     "(SELECT system_identifier FROM pg_catalog.pg_control_system()), coalesce(host(inet_server_addr()), 'socket'), current_setting('port'), current_setting('server_version')";
 inline constexpr int server_columns_count = 4;
 
+/// Of key and place in the table: below it, each range of keys would touch most of the table's pages.
+inline constexpr std::string_view ordered_correlation = "0.9";
+
 inline Server server_of(const Result& row) {
   const auto text = [&](int i) { return std::string(cell(row, 0, i)); };
   return {"postgres " + text(0) + "@" + text(1) + ":" + text(2), text(3)};
@@ -68,6 +71,20 @@ T number(const Result& result, int row, int column, const std::string& what) {
   return value;
 }
 
+/// A snapshot that another session may take over while the one that exported it is open.
+struct Exported {
+  std::string id;
+  std::string visible;  ///< pg_current_snapshot(): what makes it this one
+  Server server;
+};
+
+/// How a key column is spread, as the planner knows it. Good for cutting it evenly, and for nothing else.
+struct KeySpread {
+  std::int64_t rows = -1;           ///< of the table; -1: never analyzed
+  bool cheap = false;               ///< a range of it is read without looking at the rest
+  std::vector<std::int64_t> marks;  ///< rising; about as many rows lie between any two neighbours
+};
+
 /// One snapshot from BEGIN to COMMIT. Left before that, it gives its session up.
 class Transaction {
  public:
@@ -75,6 +92,24 @@ class Transaction {
     try {
       session_->begin("ISOLATION LEVEL REPEATABLE READ ", locks(plans, token_table), control);
       look(token_table, control);
+    } catch (...) {
+      session_->close();
+      throw;
+    }
+  }
+  /// Takes another session's snapshot over. Who exported it holds the lock already; if it can't be had at once, somebody who wants the table alone waits
+  /// between, and to wait behind him would be for ever. Errors: `lock_timeout`, `replica_changed` where it is not that very snapshot.
+  Transaction(Session session, const Exported& snapshot, const std::string& relation, const Control& control) : session_(std::move(session)) {
+    try {
+      session_->begin("ISOLATION LEVEL REPEATABLE READ ",
+                      "SET TRANSACTION SNAPSHOT '" + snapshot.id + "'; LOCK TABLE " + quoted_relation(relation) + " IN ACCESS SHARE MODE NOWAIT", control);
+      const Result row = session_->query("SELECT " + context() + ", pg_current_snapshot()", {}, control);
+      require_snapshot(row);
+      if (server != snapshot.server || cell(row, 0, context_count) != snapshot.visible)
+        throw Failure(Reason::replica_changed, "one reader's session led to " + server.name + " and another's to " + snapshot.server.name +
+                                                   ", or to another snapshot there; let the connection string name one server, or read with one reader")
+            .retry()
+            .at(session_->where());
     } catch (...) {
       session_->close();
       throw;
@@ -129,6 +164,9 @@ class Transaction {
     return tables;
   }
 
+  /// `SET LOCAL …`
+  void set(const std::string& statement, const Control& control) { session_->query(statement, {}, control); }
+
   void bind(const Parameters& parameters, const Control& control) {
     if (!parameters.values().empty()) session_->query(parameters.statement(), parameters.values(), control);
   }
@@ -141,7 +179,42 @@ class Transaction {
     return token ? &*token : nullptr;
   }
 
-  Proof begin_copy(const Rendered& query, const std::string& relation, const Control& control) {
+  /// For sessions that read along. Errors: as a query; a server before version 10 can't on a standby.
+  Exported export_snapshot(const Control& control) {
+    const Result row = session_->query("SELECT pg_export_snapshot(), pg_current_snapshot()", {}, control);
+    Exported exported{std::string(cell(row, 0, 0)), std::string(cell(row, 0, 1)), server};
+    if (exported.id.find_first_not_of("0123456789ABCDEFabcdef-") != std::string::npos)
+      throw Failure(Reason::schema, "PostgreSQL gave a snapshot a name that is none; read with one reader").at(session_->where());
+    return exported;
+  }
+
+  /// Precondition: `column` is an integer. Cost: a look into the statistics; without any, the least and the greatest key, which is a scan if no index has them.
+  KeySpread spread(const std::string& relation, const std::string& column, const Control& control) {
+    const std::string parameters[] = {quoted_relation(relation), column};
+    const Result row = session_->query(
+        "SELECT c.reltuples::bigint, EXISTS (SELECT 1 FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indkey[0] = a.attnum AND i.indisvalid AND "
+        "i.indpred IS NULL) AND abs(s.correlation) >= " +
+            std::string(ordered_correlation) +
+            ", s.histogram_bounds FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace JOIN pg_catalog.pg_attribute a ON "
+            "a.attrelid = c.oid AND a.attname = $2 LEFT JOIN pg_catalog.pg_stats s ON s.schemaname = n.nspname AND s.tablename = c.relname AND s.attname = "
+            "a.attname WHERE c.oid = to_regclass($1) ORDER BY s.inherited DESC NULLS LAST LIMIT 1",
+        parameters, control);
+    KeySpread spread;
+    if (PQntuples(row.get()) == 0) return spread;
+    spread.rows = number<std::int64_t>(row, 0, 0, "a number of rows");
+    spread.cheap = cell(row, 0, 1) == "t";
+    append_numbers(spread.marks, cell(row, 0, 2));
+    if (spread.marks.empty()) {
+      const std::string key = identifier(column);
+      const Result ends = session_->query("SELECT min(" + key + "), max(" + key + ") FROM " + quoted_relation(relation), {}, control);
+      append_numbers(spread.marks, cell(ends, 0, 0));
+      append_numbers(spread.marks, cell(ends, 0, 1));
+    }
+    return spread;
+  }
+
+  /// Looks at the whole relation for what no reading may hold, and gives the proof of a reading that has not been read yet.
+  Proof prove(const Rendered& query, const std::string& relation, const Control& control) {
     Proof proof;
     proof.server = server;
     if (const Token* own = token_of(relation)) proof.snapshot = own->epoch;
@@ -154,7 +227,18 @@ class Transaction {
       proof.conflicts = number<std::uint64_t>(row, 0, 0, "a count");
       if (proof.conflicts != 0) proof.conflicting_ids = std::string(cell(row, 0, 1));
     }
-    session_->copy("COPY (" + query.select + ") TO STDOUT (FORMAT binary)", control);
+    return proof;
+  }
+
+  void begin_copy(const Rendered& query, const Control& control) { session_->copy("COPY (" + query.select + ") TO STDOUT (FORMAT binary)", control); }
+
+  /// A COPY in two steps: the server works in between.
+  void send_copy(const std::string& select, const Control& control) { session_->send_copy("COPY (" + select + ") TO STDOUT (FORMAT binary)", control); }
+  void await_copy(const Control& control) { session_->await_copy(control); }
+
+  Proof begin_copy(const Rendered& query, const std::string& relation, const Control& control) {
+    Proof proof = prove(query, relation, control);
+    begin_copy(query, control);
     return proof;
   }
 
@@ -195,6 +279,16 @@ class Transaction {
   /// The first query takes the snapshot: isolation, server and token come from it. Errors: `wrong_isolation`, `missing_token`, `schema`.
   void look(const TokenTable* t, const Control& control) {
     const Result rows = t != nullptr ? ask_token(*t, t->stream, control) : session_->query("SELECT " + context(), {}, control);
+    require_snapshot(rows);
+    timeline = number<std::uint64_t>(rows, 0, server_columns_count + 2, "a timeline");
+    if (t == nullptr) return;
+    token = read_token(*t, t->stream, rows);
+    for (const std::string& stream : t->further_streams) further.push_back(read_token(*t, stream, ask_token(*t, stream, control)));
+    if (!t->seams.empty()) read_seams(*t, control);
+  }
+
+  /// Errors: `wrong_isolation`.
+  void require_snapshot(const Result& rows) {
     server = server_of(rows);
     const std::string_view isolation = cell(rows, 0, server_columns_count), read_only = cell(rows, 0, server_columns_count + 1);
     if (isolation != "repeatable read" || read_only != "on")
@@ -202,11 +296,16 @@ class Transaction {
                     "PostgreSQL at " + session_->where() + " runs the reading as " + std::string(isolation) + (read_only == "on" ? "" : ", writable") +
                         " instead of repeatable read, read only, so token and state could be of two moments; take out the proxy that rewrites it")
           .at(session_->where());
-    timeline = number<std::uint64_t>(rows, 0, server_columns_count + 2, "a timeline");
-    if (t == nullptr) return;
-    token = read_token(*t, t->stream, rows);
-    for (const std::string& stream : t->further_streams) further.push_back(read_token(*t, stream, ask_token(*t, stream, control)));
-    if (!t->seams.empty()) read_seams(*t, control);
+  }
+
+  /// The whole numbers in `text`, as in {1,2,3}.
+  static void append_numbers(std::vector<std::int64_t>& numbers, std::string_view text) {
+    while (!text.empty()) {
+      std::int64_t value = 0;
+      const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+      if (error == std::errc{}) numbers.push_back(value);
+      text.remove_prefix(error == std::errc{} ? static_cast<std::size_t>(end - text.data()) : 1);
+    }
   }
 
   /// What every first query asks besides the token. A server in recovery has no position to write at, but the control file knows its timeline.

@@ -259,7 +259,8 @@ inline Rendered render(const QueryPlan& plan, const Table& table, const Bound& b
     if (bound.last_event_id) {
       const bool whole = id.logical() == Type::int64;  // compared as bigint, or its index could not serve
       const std::uint64_t last = whole && *bound.last_event_id > std::uint64_t{INT64_MAX} ? std::uint64_t{INT64_MAX} : *bound.last_event_id;
-      from += " WHERE " + name + " >= 0 AND " + name + " <= " + parameters.bind(std::to_string(last), whole ? "bigint" : "numeric");
+      from += " WHERE " + name + " >= 0 AND " + name + " <= " + std::to_string(last) +
+              (whole ? "::bigint" : "::numeric");  // no parameter: those are looked up for every row
     }
     if (bound.form == Form::distinct) {
       const std::string rows = " FROM (" + from + ") AS r";
@@ -303,7 +304,7 @@ inline Rendered render(const QueryPlan& plan, const Table& table, const Bound& b
   for (const Filter& f : plan.where) conditions.push_back(condition(f, table.column(f.column), parameters));
   rendered.select = "SELECT " + joined(results, "", ", ") + " FROM (" + from + ") AS e" + joined(conditions, " WHERE ", " AND ");
   if (plan.grouped()) rendered.select += keys.empty() ? " HAVING count(*) > 0" : joined(key_order, " GROUP BY ", ", ");  // nothing summed is no row
-  rendered.select += joined(key_order, " ORDER BY ", ", ");                                                              // ascending puts NULLs last
+  if (!plan.any_order) rendered.select += joined(key_order, " ORDER BY ", ", ");                                         // ascending puts NULLs last
   return rendered;
 }
 
