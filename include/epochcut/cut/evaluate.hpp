@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <numeric>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -13,6 +14,8 @@
 #include <epochcut/core/relation.hpp>
 #include <epochcut/core/row_hash.hpp>
 #include <epochcut/cut/as_of_query.hpp>
+#include <epochcut/cut/evaluation.hpp>
+#include <epochcut/cut/fold.hpp>
 #include <epochcut/cut/source.hpp>
 
 namespace epochcut {
@@ -20,47 +23,6 @@ namespace epochcut {
 namespace evaluation {
 
 using Rows = std::vector<std::size_t>;
-
-inline std::vector<const Column*> columns_of(const Relation& relation, const std::vector<std::string>& names) {
-  std::vector<const Column*> columns;
-  for (const std::string& name : names) columns.push_back(&relation.column(name));
-  return columns;
-}
-
-inline std::strong_ordering compare_rows(const std::vector<const Column*>& columns, std::size_t a, std::size_t b) {
-  for (const Column* column : columns)
-    if (const auto order = compare((*column)[a], (*column)[b]); order != 0) return order;
-  return std::strong_ordering::equal;
-}
-
-inline std::uint64_t event_id(const Column& ids, std::size_t row) {
-  const Value id = ids[row];
-  if (id.null || (id.type != Type::uint64 && (id.type != Type::int64 || id.as_int64() < 0)))
-    throw Failure(Reason::schema, "an event id must be a 64-bit integer that is neither NULL nor negative");
-  return id.word;
-}
-
-inline bool written_by(const Column& generations, std::size_t row, std::uint64_t generation) {
-  const Value g = generations[row];
-  if (g.null || (g.type != Type::uint64 && g.type != Type::int64)) throw Failure(Reason::schema, "a row's generation must be an integer that is not NULL");
-  return compare(g, Value(generation)) == 0;
-}
-
-inline bool satisfies(const Filter& filter, const Value& cell) {
-  if (filter.comparison == Comparison::is_null) return cell.null;
-  if (filter.comparison == Comparison::is_not_null) return !cell.null;
-  const Value literal = filter.literal.value();
-  if (cell.null || literal.null) return false;
-  const auto order = compare(cell, literal);
-  switch (filter.comparison) {
-    case Comparison::equal: return order == 0;
-    case Comparison::not_equal: return order != 0;
-    case Comparison::less: return order < 0;
-    case Comparison::at_most: return order <= 0;
-    case Comparison::greater: return order > 0;
-    default: return order >= 0;
-  }
-}
 
 /// The rows at or below the epoch, their digest, and in distinct form one row per event id.
 inline Rows visible_rows(const Relation& table, const QueryPlan& plan, const AsOf& as_of, Form form, Proof& proof) {
@@ -77,7 +39,9 @@ inline Rows visible_rows(const Relation& table, const QueryPlan& plan, const AsO
     const auto used = columns_of(table, plan.used_columns(as_of.stream));
     std::sort(rows.begin(), rows.end(), [&](std::size_t a, std::size_t b) {
       const std::uint64_t x = event_id(ids, a), y = event_id(ids, b);
-      return x != y ? x < y : compare_rows(used, a, b) < 0;
+      if (x != y) return x < y;
+      const auto order = compare_rows(used, a, b);
+      return order != 0 ? order < 0 : a < b;
     });
     Rows distinct;
     bool counted = false;  // this id's conflict, however many rows it has
@@ -152,12 +116,6 @@ inline void require_filters(const Relation& table, const QueryPlan& plan) {
 
 }  // namespace evaluation
 
-/// A relation in key order, and the proof of what it was made from.
-struct Evaluated {
-  Relation rows;
-  Proof proof;
-};
-
 /// Answers `plan` from the whole relation `table`. Errors: `schema`, `overflow`, `configuration`.
 inline Evaluated evaluate(const QueryPlan& plan, const Relation& table, const AsOf& as_of, Form form = Form::plain) {
   using namespace evaluation;
@@ -208,6 +166,13 @@ inline Evaluated evaluate(const QueryPlan& plan, const Relation& table, const As
   return result;
 }
 
+/// The same as `evaluate`, and as fast as memory allows. Cost: O(n), and O(g log g) in the rows or groups that are answered, unless they come in key order.
+inline Evaluated fold(const QueryPlan& plan, const Relation& table, const AsOf& as_of, Form form = Form::plain) {
+  plan.validate();
+  if (std::optional<Evaluated> answer = folding::answer(plan, table, as_of, form)) return *std::move(answer);
+  return evaluate(plan, table, as_of, form);
+}
+
 /// One relation as a cursor.
 class RelationCursor final : public Cursor {
  public:
@@ -236,7 +201,7 @@ class Scanned {
     control.check();
     const Relation table = source_->scan(plan.relation);
     control.check_size(table.rows(), table.bytes());
-    Evaluated result = evaluate(plan, table, as_of, form);
+    Evaluated result = fold(plan, table, as_of, form);
     result.proof.server = server();
     result.proof.bytes = table.bytes();
     return AnyCursor(new RelationCursor(std::move(result.rows), std::move(result.proof)));

@@ -70,7 +70,7 @@ struct Proof {
   Server server;
 };
 
-/// A pull of blocks in key order. One of the two places where a type is erased: per block, not per row.
+/// A pull of blocks in key order, unless the plan took any. One of the two places where a type is erased: per block, not per row.
 struct Cursor {
   virtual ~Cursor() = default;
   /// Fills `block` with the next rows; false when there are none left, and only then `proof` may be asked for. Every block has the same fields,

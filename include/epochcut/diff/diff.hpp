@@ -54,9 +54,9 @@ class Side {
   std::span<const Column* const> keys() const { return keys_; }
   std::size_t rows_left() const { return done_ ? 0 : block_.rows() - row_; }
 
-  /// Passes `n` rows of this block, which are in order up to the last of them. Errors: `unordered`, at the row that the reference would name.
-  void pass(std::size_t n) {
-    const std::size_t last = first_disorder(keys_, row_, n);
+  /// Passes `n` rows of this block. `in_order`: the other side has passed the same keys. Errors: `unordered`, at the row that the reference would name.
+  void pass(std::size_t n, bool in_order) {
+    const std::size_t last = in_order ? row_ + n - 1 : first_disorder(keys_, row_, n);
     seen_ += last - row_;
     row_ = last;
     advance();
@@ -227,7 +227,7 @@ inline std::size_t equal_run(const Side& left, const Side& right, std::span<cons
 }
 
 /// Rows that are looked at together: they grow while both sides agree, and shrink where they part, so that nothing is read much further than it holds.
-inline constexpr std::size_t run_rows_min = 32, run_rows_max = 4096;
+inline constexpr std::size_t run_rows_min = 32, run_rows_max = 16384;
 
 enum class Path : std::uint8_t { plain, fast };
 
@@ -294,10 +294,10 @@ DiffCounts run(Cursor& left_cursor, Cursor& right_cursor, std::span<const Rule> 
       if (skips && !left.done() && !right.done()) {
         const std::size_t offered = std::min({wanted, left.rows_left(), right.rows_left()});
         const std::size_t same = equal_run(left, right, pairs, offered);
-        wanted = same == offered ? std::min(2 * wanted, run_rows_max) : run_rows_min;
+        wanted = same == offered ? std::min(2 * wanted, run_rows_max) : std::max(run_rows_min, std::min(wanted, 2 * same));
         if (same > 0) {
           counts.equal += same;
-          left.pass(same), right.pass(same);
+          left.pass(same, /*in_order=*/false), right.pass(same, /*in_order=*/true);
           continue;
         }
       }

@@ -5,10 +5,14 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -17,139 +21,221 @@
 namespace epochcut {
 
 struct HashedLimits {
-  /// Of both sides' rows together, and what is noted of them: 40 bytes a row. Beyond it the diff is refused, before the machine has to.
+  /// Of both sides' rows together, and what is noted of them: 24 bytes a row. Beyond it the diff is refused, before the machine has to.
   std::uint64_t bytes_max = std::uint64_t{2} << 30;
 };
 
 namespace diffing {
 
-/// What is known of one row until its values are looked at.
+/// What is known of one row until its values are looked at. Left uninitialised when many are made, since each is written once.
 struct HashedRow {
-  std::uint64_t key = 0;            ///< a hash of its key
-  std::uint64_t low = 0, high = 0;  ///< of all that is compared, the key included
-  std::uint32_t row = 0;
-  std::uint32_t matched = 0;
+  std::uint64_t low, high;  ///< a hash of all that is compared, the key included
+  std::uint32_t key;        ///< the low bits of a hash of its key; the top ones chose its partition
+  std::uint32_t row;
+};
+
+/// Rows that are hashed together: their hashes stay in a core's first cache.
+inline constexpr std::size_t hashed_rows = 512;
+
+/// All blocks of one side, as they came.
+struct Held {
+  std::vector<Relation> blocks;
+  std::vector<std::size_t> begins{0};  ///< of each block, and the end of the last: numbers of rows
+
+  std::size_t rows() const { return begins.back(); }
+  const Relation& shape() const { return blocks.front(); }
+  RowView operator[](std::size_t row) const {
+    const std::size_t block = static_cast<std::size_t>(std::upper_bound(begins.begin(), begins.end(), row) - begins.begin()) - 1;
+    return {&blocks[block], row - begins[block]};
+  }
 };
 
 /// How a column is brought to one form on both sides before it is hashed.
-enum class HashForm : std::uint8_t { words, wides, scaled, canonical };
+enum class HashForm : std::uint8_t { words, floats, wides, scaled, texts, canonical };
 
+/// Two columns that belong together, by their fields' positions.
 struct HashedColumn {
-  const Column* column;
-  HashForm form;
-  int scale = 0;  ///< of `scaled`: what both are brought to
+  std::size_t left, right;
+  HashForm form = HashForm::canonical;
+  int scale = 0;       ///< of `scaled`: what both are brought to
+  bool nulls = false;  ///< on any side: then whether a cell is NULL is hashed too
 };
 
-/// One form for two columns that belong together: their bits where they hold values alike, else numbers at the wider scale, else the hash form.
-inline std::pair<HashedColumn, HashedColumn> forms_of(const Column& left, const Column& right) {
-  HashForm form = HashForm::canonical;
-  int scale = 0;
-  const auto whole = [](const Column& c) { return c.type() == Type::int64 || c.type() == Type::uint64; };
-  if (left.type() == right.type() && left.type() != Type::text && left.type() != Type::float64)
-    form = left.type() != Type::decimal && left.type() != Type::uuid ? HashForm::words : left.scale() == right.scale() ? HashForm::wides : form;
-  if (form == HashForm::canonical && family(left.type()) == Family::number) {
-    scale = std::max(whole(left) ? 0 : left.scale(), whole(right) ? 0 : right.scale());
-    const auto fits = [&](const Column& c) {
-      if (whole(c)) return scale <= 18;
-      const Int128 most = std::numeric_limits<Int128>::max() / power_of_ten(scale - c.scale());
-      return std::all_of(c.wides().begin(), c.wides().end(), [&](Int128 w) { return w <= most && w >= -most; });
+inline bool whole(const Column& c) { return c.type() == Type::int64 || c.type() == Type::uint64; }
+
+/// One form for two columns, whatever their blocks hold: their bits where they hold values alike, else numbers at the widest scale, else the hash form.
+inline HashedColumn form_of(const Held& left, std::size_t l, const Held& right, std::size_t r) {
+  HashedColumn column{l, r};
+  const Column& first = left.shape().fields[l].column;
+  bool alike = true, fits = true;
+  const auto each = [&](auto act) {
+    for (const Relation& block : left.blocks) act(block.fields[l].column);
+    for (const Relation& block : right.blocks) act(block.fields[r].column);
+  };
+  each([&](const Column& c) {
+    column.nulls |= c.has_nulls();
+    alike = alike && c.type() == first.type() && (c.type() != Type::decimal || c.scale() == first.scale());
+    if (c.type() == Type::decimal) column.scale = std::max(column.scale, c.scale());
+  });
+  switch (family(first.type())) {
+    case Family::number: break;
+    case Family::text: return column.form = HashForm::texts, column;
+    case Family::float64: return column.form = HashForm::floats, column;
+    case Family::uuid: return column.form = HashForm::wides, column;
+    default: return column.form = HashForm::words, column;
+  }
+  if (alike) return column.form = whole(first) ? HashForm::words : HashForm::wides, column;
+  each([&](const Column& c) {
+    if (whole(c)) return void(fits = fits && column.scale <= 18);
+    const Int128 most = std::numeric_limits<Int128>::max() / power_of_ten(column.scale - c.scale());
+    fits = fits && std::all_of(c.wides().begin(), c.wides().end(), [&](Int128 w) { return w <= most && w >= -most; });
+  });
+  if (fits) column.form = HashForm::scaled;
+  return column;
+}
+
+/// Two lanes of 64 bits for each of some rows. A column is absorbed at a time, in as many steps for each row: rows don't wait for each other.
+class Lanes {
+ public:
+  void start(std::size_t rows) {
+    rows_ = rows;
+    std::fill_n(low_.begin(), rows, std::uint64_t{0x243F6A8885A308D3u});
+    std::fill_n(high_.begin(), rows, std::uint64_t{0x13198A2E03707344u});
+  }
+  std::uint64_t low(std::size_t i) const { return low_[i]; }
+  std::uint64_t high(std::size_t i) const { return high_[i]; }
+  std::uint64_t key(std::size_t i) const { return mix(low_[i] ^ high_[i]); }  ///< once the keys have been absorbed
+
+  /// Absorbs the cells of `c` from `row` on.
+  void absorb(const Column& c, const HashedColumn& how, std::size_t row) {
+    switch (how.form) {
+      case HashForm::words: words(c.words().data() + row, [](std::uint64_t word) { return word; }); break;
+      case HashForm::floats: words(c.words().data() + row, [](std::uint64_t word) { return canonical_float(std::bit_cast<double>(word)); }); break;
+      case HashForm::wides: wides([cells = c.wides().data() + row](std::size_t i) { return cells[i]; }); break;
+      case HashForm::texts: texts(c, row); break;
+      case HashForm::scaled: {
+        const Int128 factor = power_of_ten(how.scale - (whole(c) ? 0 : c.scale()));
+        if (!whole(c))
+          wides([cells = c.wides().data() + row, factor](std::size_t i) { return factor * cells[i]; });
+        else if (c.type() == Type::int64)
+          wides([cells = c.words().data() + row, factor](std::size_t i) { return factor * static_cast<std::int64_t>(cells[i]); });
+        else
+          wides([cells = c.words().data() + row, factor](std::size_t i) { return factor * static_cast<Int128>(cells[i]); });
+        break;
+      }
+      case HashForm::canonical:
+        for (std::size_t i = 0; i < rows_; ++i) {
+          RowHash hash;
+          hash.absorb(c[row + i]);
+          step(i, hash.digest().sum_low), step(i, hash.digest().sum_high);
+        }
+    }
+    if (!how.nulls) return;
+    for (std::size_t i = 0; i < rows_; ++i) step(i, c.is_null(row + i) ? 0xD1B54A32D192ED03u : 0);
+  }
+
+ private:
+  /// Both halves of a product with a constant of the lane's own, folded: what a word changes, it changes in half of the bits.
+  static std::uint64_t fold(std::uint64_t word, std::uint64_t by) {
+    const Uint128 product = static_cast<Uint128>(word) * by;
+    return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
+  }
+  [[gnu::always_inline]] void step(std::size_t i, std::uint64_t word) {
+    low_[i] = fold(low_[i] ^ word, 0x9E3779B97F4A7C15u);
+    high_[i] = fold((high_[i] << 29 | high_[i] >> 35) + (word ^ 0xA4093822299F31D0u), 0xD6E8FEB86659FD93u);
+  }
+  template <class Change>
+  void words(const std::uint64_t* cells, Change change) {
+    for (std::size_t i = 0; i < rows_; ++i) step(i, change(cells[i]));
+  }
+  template <class Cell>
+  void wides(Cell cell) {
+    for (std::size_t i = 0; i < rows_; ++i) {
+      const Int128 wide = cell(i);
+      step(i, static_cast<std::uint64_t>(wide)), step(i, static_cast<std::uint64_t>(wide >> 64));
+    }
+  }
+  /// Each text with its length first, so that no two are one.
+  void texts(const Column& c, std::size_t row) {
+    for (std::size_t i = 0; i < rows_; ++i) {
+      std::string_view text = c.text(row + i);
+      step(i, text.size());
+      std::uint64_t word = 0;
+      for (; text.size() >= sizeof word; text.remove_prefix(sizeof word)) {
+        std::memcpy(&word, text.data(), sizeof word);
+        step(i, word);
+      }
+      if (text.empty()) continue;
+      word = 0;
+      std::memcpy(&word, text.data(), text.size());
+      step(i, word);
+    }
+  }
+
+  std::size_t rows_ = 0;
+  std::array<std::uint64_t, hashed_rows> low_, high_;
+};
+
+/// Notes of all rows of a side by the top bits of their keys' hashes: `begins[p]` to `begins[p + 1]` are partition p.
+class Partitioned {
+ public:
+  Partitioned(const Held& side, std::size_t HashedColumn::*field, std::span<const HashedColumn> keys, std::span<const HashedColumn> values, int bits)
+      : rows_(new HashedRow[side.rows()]), begins_((std::size_t{1} << bits) + 1) {
+    Lanes lanes;
+    const auto partition = [&](std::uint64_t key) { return bits == 0 ? 0 : static_cast<std::size_t>(key >> (64 - bits)); };
+    const auto absorb = [&](std::span<const HashedColumn> columns, const Relation& block, std::size_t row) {
+      for (const HashedColumn& c : columns) lanes.absorb(block.fields[c.*field].column, c, row);
     };
-    if (fits(left) && fits(right)) form = HashForm::scaled;
+    // The keys are hashed twice, which costs less than noting them in between.
+    const auto each = [&](auto act) {
+      for (std::size_t b = 0; b < side.blocks.size(); ++b)
+        for (std::size_t row = 0, n = 0; row < side.blocks[b].rows(); row += n) {
+          n = std::min(hashed_rows, side.blocks[b].rows() - row);
+          lanes.start(n);
+          absorb(keys, side.blocks[b], row);
+          act(b, row, n);
+        }
+    };
+    each([&](std::size_t, std::size_t, std::size_t n) {
+      for (std::size_t i = 0; i < n; ++i) ++begins_[partition(lanes.key(i)) + 1];
+    });
+    for (std::size_t p = 1; p < begins_.size(); ++p) begins_[p] += begins_[p - 1];
+    std::vector<std::size_t> next(begins_.begin(), begins_.end() - 1);
+    std::array<std::uint64_t, hashed_rows> key;
+    each([&](std::size_t b, std::size_t row, std::size_t n) {
+      for (std::size_t i = 0; i < n; ++i) key[i] = lanes.key(i);
+      absorb(values, side.blocks[b], row);
+      for (std::size_t i = 0; i < n; ++i)
+        rows_[next[partition(key[i])]++] = {lanes.low(i), lanes.high(i), static_cast<std::uint32_t>(key[i]),
+                                            static_cast<std::uint32_t>(side.begins[b] + row + i)};
+    });
   }
-  return {{&left, form, scale}, {&right, form, scale}};
-}
+  Partitioned(const Partitioned&) = delete;
+  Partitioned& operator=(const Partitioned&) = delete;
+  ~Partitioned() { delete[] rows_; }
 
-/// Absorbs one column into the hashes of all rows: a column at a time, so that the rows are independent of each other and the machine can overlap them.
-template <class Absorb>
-void absorb_column(const HashedColumn& c, std::size_t rows, Absorb absorb) {
-  const Column& column = *c.column;
-  const bool nulls = column.has_nulls();
-  // A NULL takes a step more than any value, so that it is none.
-  const auto absorb_null = [&](std::size_t i) { absorb(i, 0xD1B54A32D192ED03u, 0xAEF17502108EF2D9u), absorb(i, 1, 0); };
-  const auto each = [&](auto cell) {
-    if (!nulls) {
-      for (std::size_t i = 0; i < rows; ++i) cell(i);
-      return;
-    }
-    for (std::size_t i = 0; i < rows; ++i) column.is_null(i) ? absorb_null(i) : cell(i);
-  };
-  switch (c.form) {
-    case HashForm::words: {
-      const std::uint64_t* words = column.words().data();
-      return each([&](std::size_t i) { absorb(i, words[i], std::uint64_t{0}); });
-    }
-    case HashForm::wides: {
-      const Int128* wides = column.wides().data();
-      return each([&](std::size_t i) { absorb(i, static_cast<std::uint64_t>(wides[i]), static_cast<std::uint64_t>(wides[i] >> 64)); });
-    }
-    case HashForm::scaled: {
-      const bool whole = column.type() != Type::decimal;
-      const Int128 factor = power_of_ten(c.scale - (whole ? 0 : column.scale()));
-      return each([&](std::size_t i) {
-        const Int128 value = factor * (!whole                          ? column.wides()[i]
-                                       : column.type() == Type::uint64 ? static_cast<Int128>(column.words()[i])
-                                                                       : static_cast<Int128>(static_cast<std::int64_t>(column.words()[i])));
-        absorb(i, static_cast<std::uint64_t>(value), static_cast<std::uint64_t>(value >> 64));
-      });
-    }
-    case HashForm::canonical: break;
-  }
-  for (std::size_t i = 0; i < rows; ++i) {
-    RowHash hash;
-    hash.absorb(column[i]);
-    const Digest digest = hash.digest();
-    absorb(i, digest.sum_low, digest.sum_high);
-  }
-}
+  std::span<HashedRow> operator[](std::size_t p) { return {rows_ + begins_[p], begins_[p + 1] - begins_[p]}; }
 
-inline std::vector<HashedRow> hash_rows(std::span<const HashedColumn> keys, std::span<const HashedColumn> values, std::size_t rows) {
-  std::vector<HashedRow> hashed(rows);
-  const auto absorb = [&](std::size_t i, std::uint64_t word, std::uint64_t more) {
-    HashedRow& h = hashed[i];
-    // The second word is zero for all but wide numbers.
-    h.low = mix(h.low ^ word);
-    h.high = mix((h.high << 29 | h.high >> 35) + (word ^ event_id_high_salt));
-    if (more != 0) h.low = mix(h.low ^ more), h.high = mix(h.high + (more ^ event_id_high_salt));
-  };
-  for (std::size_t i = 0; i < rows; ++i) hashed[i] = {0, 0x243F6A8885A308D3u, 0x13198A2E03707344u, static_cast<std::uint32_t>(i), 0};
-  for (const HashedColumn& c : keys) absorb_column(c, rows, absorb);
-  for (HashedRow& h : hashed) h.key = h.low + h.high;
-  for (const HashedColumn& c : values) absorb_column(c, rows, absorb);
-  return hashed;
-}
-
-/// The rows by the top bits of their keys' hashes: `begins[p]` to `begins[p + 1]` are partition p.
-struct Partitioned {
-  std::vector<HashedRow> rows;
-  std::vector<std::size_t> begins;
-
-  Partitioned(std::vector<HashedRow> hashed, int bits) : rows(hashed.size()), begins((std::size_t{1} << bits) + 1) {
-    const auto of = [&](const HashedRow& h) { return bits == 0 ? 0 : static_cast<std::size_t>(h.key >> (64 - bits)); };
-    for (const HashedRow& h : hashed) ++begins[of(h) + 1];
-    for (std::size_t p = 1; p < begins.size(); ++p) begins[p] += begins[p - 1];
-    std::vector<std::size_t> next(begins.begin(), begins.end() - 1);
-    for (const HashedRow& h : hashed) rows[next[of(h)]++] = h;
-  }
-  std::span<HashedRow> operator[](std::size_t p) { return std::span(rows).subspan(begins[p], begins[p + 1] - begins[p]); }
+ private:
+  HashedRow* rows_;
+  std::vector<std::size_t> begins_;
 };
 
 /// Everything a cursor has. Errors: `too_large`, and the cursor's own.
-inline Relation collect_all(Cursor& cursor, const char* name, std::uint64_t& bytes, const HashedLimits& limits) {
-  Relation all, block;
-  bool first = true;
+inline Held hold(Cursor& cursor, const char* name, std::uint64_t& bytes, const HashedLimits& limits) {
+  Held all;
+  Relation block;
   while (cursor.next(block)) {
-    if (first)
-      all = block;
-    else
-      all.append(block);
-    first = false;
-    // What is noted of a row stands there twice while it is partitioned.
-    if (bytes + all.bytes() + all.rows() * 2 * sizeof(HashedRow) > limits.bytes_max || all.rows() >= std::numeric_limits<std::uint32_t>::max())
+    if (!all.blocks.empty() && !all.shape().same_shape(block))
+      throw Failure(Reason::schema, std::string("the columns of the ") + name + " side changed between two of its blocks; its source must keep to one shape");
+    bytes += block.bytes() + block.rows() * sizeof(HashedRow);
+    if (bytes > limits.bytes_max || all.rows() + block.rows() >= std::numeric_limits<std::uint32_t>::max())
       throw Failure(Reason::too_large, std::string("the two sides don't fit the ") + std::to_string(limits.bytes_max) +
                                            " bytes that an unordered diff may hold, by the " + name + " side; read both in key order, or raise the limit");
+    all.begins.push_back(all.rows() + block.rows());
+    all.blocks.push_back(std::exchange(block, Relation{}));
   }
-  if (first) all = std::move(block);
-  bytes += all.bytes() + all.rows() * 2 * sizeof(HashedRow);
+  if (all.blocks.empty()) all.blocks.push_back(std::move(block)), all.begins.push_back(0);
   return all;
 }
 
@@ -157,9 +243,14 @@ inline Relation collect_all(Cursor& cursor, const char* name, std::uint64_t& byt
 class OneRow final : public Cursor {
  public:
   explicit OneRow(const Relation& shape) : block_(shape.empty_copy()) {}
-  void set(const Relation* from, std::size_t row) {
+  void set(RowView row) {
     for (Field& f : block_.fields) f.column.clear();
-    if (from != nullptr) block_.append_row(*from, row);
+    if (row.relation != nullptr) {
+      for (std::size_t i = 0; i < block_.fields.size(); ++i)
+        if (const Column& from = row.relation->fields[i].column, &to = block_.fields[i].column; from.type() != to.type() || from.scale() != to.scale())
+          block_.fields[i].column = Column(from.type(), from.scale());
+      block_.append_row(*row.relation, row.row);
+    }
     given_ = false;
   }
   bool next(Relation& block) override {
@@ -181,47 +272,44 @@ template <DiffSink Sink>
 DiffCounts hashed_diff(Cursor& left_cursor, Cursor& right_cursor, std::span<const Rule> rules, Sink& sink, const HashedLimits& limits = {}) {
   using namespace diffing;
   std::uint64_t bytes = 0;
-  const Relation left = collect_all(left_cursor, "left", bytes, limits), right = collect_all(right_cursor, "right", bytes, limits);
-  const std::vector<Pair> pairs = match(left, right, rules);
+  const Held left = hold(left_cursor, "left", bytes, limits), right = hold(right_cursor, "right", bytes, limits);
+  const std::vector<Pair> pairs = match(left.shape(), right.shape(), rules);
   DiffCounts counts;
   counts.left = left.rows(), counts.right = right.rows();
 
-  std::vector<HashedColumn> left_keys, right_keys, left_values, right_values;
-  std::vector<std::pair<std::size_t, std::size_t>> key_fields;
-  for (std::size_t l = 0, r = 0; l < left.fields.size(); ++l) {
-    if (left.fields[l].role != Role::key) continue;
-    while (right.fields[r].role != Role::key) ++r;
-    const auto [a, b] = forms_of(left.fields[l].column, right.fields[r].column);
-    left_keys.push_back(a), right_keys.push_back(b);
-    key_fields.emplace_back(l, r++);
+  std::vector<HashedColumn> keys, values;
+  for (std::size_t l = 0, r = 0; l < left.shape().fields.size(); ++l) {
+    if (left.shape().fields[l].role != Role::key) continue;
+    while (right.shape().fields[r].role != Role::key) ++r;
+    keys.push_back(form_of(left, l, right, r++));
   }
-  for (const Pair& p : pairs) {
-    const auto [a, b] = forms_of(left.fields[p.left].column, right.fields[p.right].column);
-    left_values.push_back(a), right_values.push_back(b);
-  }
+  for (const Pair& p : pairs) values.push_back(form_of(left, p.left, right, p.right));
 
-  constexpr std::size_t partition_rows = 4096;  // 160 KB of notes a side: what a core's own cache holds
+  constexpr std::size_t partition_rows = 16'384;  // half a megabyte of notes a side: what a core's own cache holds
   int bits = 0;
   while (bits < 12 && std::max(left.rows(), right.rows()) >> bits > partition_rows) ++bits;
-  Partitioned lefts(hash_rows(left_keys, left_values, left.rows()), bits), rights(hash_rows(right_keys, right_values, right.rows()), bits);
+  Partitioned lefts(left, &HashedColumn::left, keys, values, bits), rights(right, &HashedColumn::right, keys, values, bits);
 
-  const auto same_key = [&](const Relation& a, std::size_t i, bool a_left, const Relation& b, std::size_t j, bool b_left) {
-    for (const auto& [l, r] : key_fields)
-      if (compare(a.fields[a_left ? l : r].column[i], b.fields[b_left ? l : r].column[j]) != 0) return false;
-    return true;
+  const auto same_key = [&](const Held& a, std::size_t i, std::size_t HashedColumn::*in_a, const Held& b, std::size_t j, std::size_t HashedColumn::*in_b) {
+    const RowView x = a[i], y = b[j];
+    return std::all_of(keys.begin(), keys.end(), [&](const HashedColumn& k) {
+      return compare(x.relation->fields[k.*in_a].column[x.row], y.relation->fields[k.*in_b].column[y.row]) == 0;
+    });
   };
-  const auto twice = [&](const Relation& relation, std::size_t row, const char* name) {
+  constexpr auto in_left = &HashedColumn::left, in_right = &HashedColumn::right;
+  const auto twice = [&](const Held& side, std::size_t row, const char* name) {
+    const RowView view = side[row];
     std::string text;
-    for (const Field& f : relation.fields)
-      if (f.role == Role::key) text += (text.empty() ? "" : ", ") + f.name + "=" + to_string(f.column[row]);
+    for (const Field& f : view.relation->fields)
+      if (f.role == Role::key) text += (text.empty() ? "" : ", ") + f.name + "=" + to_string(f.column[view.row]);
     return Failure(Reason::unordered, std::string("the ") + name + " side has two rows of one key: " + (text.empty() ? "(total)" : text) +
                                           "; group the query or name its whole key");
   };
   // What the hashes don't settle goes through the reference, as two tables of one row.
-  OneRow one_left(left), one_right(right);
+  OneRow one_left(left.shape()), one_right(right.shape());
   const auto by_value = [&](const HashedRow* l, const HashedRow* r) {
-    one_left.set(l == nullptr ? nullptr : &left, l == nullptr ? 0 : l->row);
-    one_right.set(r == nullptr ? nullptr : &right, r == nullptr ? 0 : r->row);
+    one_left.set(l == nullptr ? RowView{} : left[l->row]);
+    one_right.set(r == nullptr ? RowView{} : right[r->row]);
     const DiffCounts c = run<Path::plain>(one_left, one_right, rules, sink);
     counts.equal += c.equal, counts.only_left += c.only_left, counts.only_right += c.only_right, counts.changed += c.changed;
     counts.which += c.which;
@@ -230,44 +318,46 @@ DiffCounts hashed_diff(Cursor& left_cursor, Cursor& right_cursor, std::span<cons
   const bool settles = same_is_equal(pairs);
   constexpr std::uint32_t none = std::numeric_limits<std::uint32_t>::max();
   std::vector<std::uint32_t> slots;
+  std::vector<char> matched;
   for (std::size_t p = 0; p < std::size_t{1} << bits; ++p) {
     const std::span<HashedRow> l = lefts[p], r = rights[p];
     std::size_t size = 16;
-    while (size < 2 * l.size()) size *= 2;
+    while (size < 4 * l.size()) size *= 2;  // so that most rows find their slot at once: a wrong guess of the machine costs more than the memory
     slots.assign(size, none);
-    const auto slot_of = [&](std::uint64_t key) { return static_cast<std::size_t>(key) & (size - 1); };  // the low bits; the top ones chose the partition
+    matched.assign(l.size(), 0);
+    const auto slot_of = [&](std::uint32_t key) { return key & (size - 1); };
     for (std::uint32_t i = 0; i < l.size(); ++i) {
       std::size_t at = slot_of(l[i].key);
       for (; slots[at] != none; at = (at + 1) & (size - 1))
-        if (l[slots[at]].key == l[i].key && same_key(left, l[slots[at]].row, true, left, l[i].row, true)) throw twice(left, l[i].row, "left");
+        if (l[slots[at]].key == l[i].key && same_key(left, l[slots[at]].row, in_left, left, l[i].row, in_left)) throw twice(left, l[i].row, "left");
       slots[at] = i;
     }
     std::vector<HashedRow> strangers;  // of the right: no left row has their key
     for (const HashedRow& row : r) {
-      HashedRow* found = nullptr;
+      bool found = false;
       for (std::size_t at = slot_of(row.key); slots[at] != none; at = (at + 1) & (size - 1)) {
-        HashedRow& candidate = l[slots[at]];
+        const HashedRow& candidate = l[slots[at]];
         if (candidate.key != row.key) continue;
         const bool same = candidate.low == row.low && candidate.high == row.high;
-        if (!same && !same_key(left, candidate.row, true, right, row.row, false)) continue;
-        found = &candidate;
-        if (found->matched++ != 0) throw twice(right, row.row, "right");
+        if (!same && !same_key(left, candidate.row, in_left, right, row.row, in_right)) continue;
+        found = true;
+        if (matched[slots[at]]++ != 0) throw twice(right, row.row, "right");
         if (same && settles)
           ++counts.equal;
         else
-          by_value(found, &row);
+          by_value(&candidate, &row);
         break;
       }
-      if (found == nullptr) strangers.push_back(row);
+      if (!found) strangers.push_back(row);
     }
     std::sort(strangers.begin(), strangers.end(), [](const HashedRow& a, const HashedRow& b) { return std::pair(a.key, a.row) < std::pair(b.key, b.row); });
     for (std::size_t i = 0; i < strangers.size(); ++i) {
       for (std::size_t j = i; j > 0 && strangers[j - 1].key == strangers[i].key; --j)
-        if (same_key(right, strangers[j - 1].row, false, right, strangers[i].row, false)) throw twice(right, strangers[i].row, "right");
+        if (same_key(right, strangers[j - 1].row, in_right, right, strangers[i].row, in_right)) throw twice(right, strangers[i].row, "right");
       by_value(nullptr, &strangers[i]);
     }
-    for (const HashedRow& row : l)
-      if (row.matched == 0) by_value(&row, nullptr);
+    for (std::size_t i = 0; i < l.size(); ++i)
+      if (matched[i] == 0) by_value(&l[i], nullptr);
   }
   return counts;
 }

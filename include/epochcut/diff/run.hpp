@@ -10,6 +10,7 @@
 #include <span>
 
 #include <epochcut/core/column.hpp>
+#include <epochcut/cut/evaluation.hpp>
 
 namespace epochcut::diffing {
 
@@ -80,22 +81,6 @@ inline std::size_t equal_rows(const ColumnRun& run, std::size_t n) {
   return whole(left) && whole(right) ? first_unequal_number(left.words().data() + run.left_row, right.words().data() + run.right_row, n) : 0;
 }
 
-/// How cell `row` of a key column stands to the next one.
-inline std::strong_ordering step_order(const Column& column, std::size_t row) {
-  if (!column.has_nulls()) {
-    switch (column.type()) {
-      case Type::int64:
-      case Type::timestamp_ns:
-      case Type::date: return static_cast<std::int64_t>(column.words()[row]) <=> static_cast<std::int64_t>(column.words()[row + 1]);
-      case Type::uint64:
-      case Type::boolean: return column.words()[row] <=> column.words()[row + 1];
-      case Type::text: return column.text(row).compare(column.text(row + 1)) <=> 0;
-      default: break;
-    }
-  }
-  return compare(column[row], column[row + 1]);
-}
-
 /// The first of the rows `row` to `row + n - 2` that does not come before the next one; `row + n - 1` if there is none. `keys`: of one block, in order.
 inline std::size_t first_disorder(std::span<const Column* const> keys, std::size_t row, std::size_t n) {
   const std::size_t last = row + n - 1;
@@ -110,7 +95,7 @@ inline std::size_t first_disorder(std::span<const Column* const> keys, std::size
   }
   for (std::size_t i = row; i < last; ++i) {
     std::strong_ordering order = std::strong_ordering::equal;
-    for (std::size_t k = 0; k < keys.size() && order == 0; ++k) order = step_order(*keys[k], i);
+    for (std::size_t k = 0; k < keys.size() && order == 0; ++k) order = evaluation::compare_cells(*keys[k], i, i + 1);
     if (order >= 0) return i;
   }
   return last;
