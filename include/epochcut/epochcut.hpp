@@ -4,6 +4,7 @@
 #pragma once
 
 #include <epochcut/verdict/check.hpp>
+#include <epochcut/verdict/full_compare.hpp>
 #include <epochcut/verdict/bracket.hpp>
 #include <epochcut/verdict/report.hpp>
 #include <epochcut/verdict/planted.hpp>
