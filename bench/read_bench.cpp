@@ -19,7 +19,10 @@
 #include <epochcut/source/clickhouse.hpp>
 #include <epochcut/source/postgres.hpp>
 
+#include "live.hpp"
+
 using namespace epochcut;
+using live::ask, live::clickhouse_url, live::fail, live::Libpq, live::post, live::postgres_dsn, live::throw_away, live::wall_s;
 
 namespace {
 
@@ -37,23 +40,12 @@ struct Options {
   bool json = false;
 };
 
-[[noreturn]] void fail(const std::string& why) {
-  std::fprintf(stderr, "read_bench: %s\n", why.c_str());
-  std::exit(1);
-}
-
-double wall_s() {
-  timespec t{};
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
-}
-
 /// Of this process, all threads, with what the kernel does for it.
 double cpu_s() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
+  rusage used{};
+  getrusage(RUSAGE_SELF, &used);
   const auto seconds = [](const timeval& t) { return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec); };
-  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+  return seconds(used.ru_utime) + seconds(used.ru_stime);
 }
 
 struct Amount {
@@ -67,10 +59,6 @@ struct Timed {
     const double wall_before = wall_s(), cpu_before = cpu_s();
     amount = body();
     wall.push_back(wall_s() - wall_before), cpu.push_back(cpu_s() - cpu_before);
-  }
-  static double median(std::vector<double> of) {
-    std::sort(of.begin(), of.end());
-    return of[of.size() / 2];
   }
 };
 
@@ -91,16 +79,16 @@ class Report {
     a.wall.clear(), a.cpu.clear(), b.wall.clear(), b.cpu.clear();
     for (int i = 0; i < repetitions; ++i) a.run(limit), b.run(ours);
     if (b.amount.rows != rows) fail(name + ": " + std::to_string(b.amount.rows) + " rows came instead of " + std::to_string(rows));
-    const double n = static_cast<double>(rows), limit_s = Timed::median(a.wall), ours_s = Timed::median(b.wall);
+    const double n = static_cast<double>(rows), limit_s = live::median(a.wall), ours_s = live::median(b.wall);
     if (options_.json) {
       std::printf(
           "{\"name\": \"%s\", \"ours\": %.0f, \"limit\": %.0f, \"ratio\": %.3f, \"aim\": %.2f, \"lower_is_better\": false, \"unit\": \"rows/s\", \"rows\": %llu, "
           "\"note\": \"%s; %.0f MB/s; client CPU %.3f s against %.3f s\"}\n",
           name.c_str(), n / ours_s, n / limit_s, limit_s / ours_s, aim, static_cast<unsigned long long>(rows), what.c_str(),
-          static_cast<double>(a.amount.bytes) / ours_s / 1e6, Timed::median(b.cpu), Timed::median(a.cpu));
+          static_cast<double>(a.amount.bytes) / ours_s / 1e6, live::median(b.cpu), live::median(a.cpu));
     } else {
-      std::printf("%-44s %12.0f %12.0f %7.3f %6.2f  %.3f / %.3f, %llu\n", name.c_str(), n / ours_s, n / limit_s, limit_s / ours_s, aim, Timed::median(b.cpu),
-                  Timed::median(a.cpu), static_cast<unsigned long long>(b.amount.bytes));
+      std::printf("%-44s %12.0f %12.0f %7.3f %6.2f  %.3f / %.3f, %llu\n", name.c_str(), n / ours_s, n / limit_s, limit_s / ours_s, aim, live::median(b.cpu),
+                  live::median(a.cpu), static_cast<unsigned long long>(b.amount.bytes));
     }
     std::fflush(stdout);
   }
@@ -110,47 +98,6 @@ class Report {
 };
 
 // ClickHouse.
-
-const std::string& clickhouse_url() {
-  static const std::string url = [] {
-    const char* set = std::getenv("EPOCHCUT_CLICKHOUSE");
-    if (set == nullptr) fail("EPOCHCUT_CLICKHOUSE is not set; start the servers with examples/servers.sh");
-    return std::string(set);
-  }();
-  return url;
-}
-
-std::size_t throw_away(char*, std::size_t, std::size_t size, void* sum) {
-  *static_cast<std::uint64_t*>(sum) += size;
-  return size;
-}
-std::size_t keep(char* data, std::size_t, std::size_t size, void* text) {
-  static_cast<std::string*>(text)->append(data, size);
-  return size;
-}
-
-/// A POST by libcurl's easy interface, with the buffer that the curl program has.
-void post(const std::string& sql, std::size_t (*sink)(char*, std::size_t, std::size_t, void*), void* to) {
-  CURL* easy = curl_easy_init();
-  const std::string url = clickhouse_url() + "?max_block_size=65536";
-  curl_easy_setopt(easy, CURLOPT_URL, url.c_str());
-  curl_easy_setopt(easy, CURLOPT_POSTFIELDS, sql.c_str());
-  curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, 100L << 10);
-  curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, sink);
-  curl_easy_setopt(easy, CURLOPT_WRITEDATA, to);
-  const CURLcode code = curl_easy_perform(easy);
-  long status = 0;
-  curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
-  curl_easy_cleanup(easy);
-  if (code != CURLE_OK || status != 200) fail(std::string("ClickHouse: ") + curl_easy_strerror(code) + ", HTTP " + std::to_string(status) + " for " + sql);
-}
-
-std::string ask(const std::string& sql) {
-  std::string text;
-  post(sql, &keep, &text);
-  while (!text.empty() && text.back() == '\n') text.pop_back();
-  return text;
-}
 
 void make_clickhouse_table(const std::string& table, const std::string& columns, const std::string& select, std::uint64_t rows) {
   ask("CREATE DATABASE IF NOT EXISTS read_bench");
@@ -193,50 +140,6 @@ void clickhouse_read(Report& report, const std::string& name, QueryPlan plan, st
 }
 
 // PostgreSQL.
-
-const std::string& postgres_dsn() {
-  static const std::string dsn = [] {
-    const char* set = std::getenv("EPOCHCUT_POSTGRES");
-    if (set == nullptr) fail("EPOCHCUT_POSTGRES is not set; start the servers with examples/servers.sh");
-    return std::string(set);
-  }();
-  return dsn;
-}
-
-class Libpq {
- public:
-  Libpq() : connection_(PQconnectdb(postgres_dsn().c_str())) {
-    if (PQstatus(connection_) != CONNECTION_OK) fail(PQerrorMessage(connection_));
-    PQsetNoticeProcessor(
-        connection_, [](void*, const char*) {}, nullptr);
-  }
-  Libpq(const Libpq&) = delete;
-  Libpq& operator=(const Libpq&) = delete;
-  ~Libpq() { PQfinish(connection_); }
-
-  std::string execute(const std::string& sql) {
-    PGresult* result = PQexec(connection_, sql.c_str());
-    const ExecStatusType status = PQresultStatus(result);
-    if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK) fail(PQerrorMessage(connection_));
-    const std::string first = PQntuples(result) > 0 ? PQgetvalue(result, 0, 0) : "";
-    PQclear(result);
-    return first;
-  }
-
-  std::uint64_t copy(const std::string& select) {
-    PGresult* result = PQexec(connection_, ("COPY (" + select + ") TO STDOUT (FORMAT binary)").c_str());
-    if (PQresultStatus(result) != PGRES_COPY_OUT) fail(PQerrorMessage(connection_));
-    PQclear(result);
-    std::uint64_t bytes = 0;
-    char* row = nullptr;
-    for (int size = 0; (size = PQgetCopyData(connection_, &row, 0)) > 0; PQfreemem(row)) bytes += static_cast<std::uint64_t>(size);
-    while ((result = PQgetResult(connection_)) != nullptr) PQclear(result);
-    return bytes;
-  }
-
- private:
-  PGconn* connection_;
-};
 
 void make_postgres_table(const std::string& table, const std::string& columns, const std::string& select, std::uint64_t rows) {
   Libpq pg;

@@ -213,6 +213,11 @@ if [ "$mode" = full ]; then
   repetitions=7
 fi
 
+echo '#include <epochcut/epochcut.hpp>' >"$scratch/include.cpp"
+c++ -std=c++20 -I"$repository/include" -E -P "$scratch/include.cpp" | wc -l |
+  awk '{ printf "{\"name\": \"compile: include epochcut.hpp\", \"ours\": %d, \"limit\": 60000, \"ratio\": %.3f, \"aim\": 1, \"lower_is_better\": true, \"unit\": \"lines\", \"rows\": 0, \"note\": \"preprocessed; chrono and the light standard headers alone are 48 700\"}\n", $1, $1 / 60000 }' \
+    >"$lines/compile.jsonl"
+
 say "starting servers"
 sh "$repository/examples/servers.sh" start "$scratch" >/dev/null || fail 1 "the servers do not start."
 # shellcheck disable=SC1091 # written by the line above

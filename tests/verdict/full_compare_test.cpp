@@ -172,6 +172,18 @@ TEST_CASE("what streaming can't prove, a check decides: tolerances, sums, two na
   const Rule near{.column = "amount", .kind = Rule::Kind::within, .tolerance = {1, 2}};
   CHECK(said(full_compare(x.ledger, x.rows({near}), {.check = x.options()})) == said(x.check(x.rows({near}))));
   CHECK(said(full_compare(x.ledger, x.invariant(), {.check = x.options()})) == said(x.check()));
+  // A follower that proves itself by a token of its own, as another ledger does.
+  x.analytics.declare("trade_engine", "production");
+  for (const std::uint64_t at : {std::uint64_t{3}, std::uint64_t{2}}) {
+    Hooked other{&x.analytics};
+    other.after = [&](Proof& proof, Relation&) { proof.ids.reset(), proof.snapshot = Epoch{at, 0}; };
+    const Invariant invariant{.id = "rows", .left = {x.ledger, all_rows()}, .right = {other, all_rows()}};
+    CheckOptions options = x.options();
+    options.horizon.budget = Millis{100};
+    const Outcome streamed = full_compare(x.ledger, invariant, {.check = options}), checked = epochcut::check(x.ledger, invariant, options);
+    CHECK(streamed.status == (at == 3 ? Status::pass : Status::error));
+    CHECK(said(streamed) == said(checked));
+  }
   Hooked same{&x.ledger};
   const Outcome itself = full_compare(x.ledger, {.id = "rows", .left = {x.ledger, all_rows()}, .right = {same, all_rows()}}, {.check = x.options()});
   CHECK(itself.reason == Reason::same_relation);

@@ -107,6 +107,7 @@ class ParallelCopy final : public Cursor {
   ~ParallelCopy() override { halt(); }
 
   bool next(Relation& block) override {
+    bool failed = false;
     {
       std::unique_lock lock(mutex_);
       if (block.fields.size() == empty_.fields.size()) spare_.push_back(std::move(block));
@@ -130,9 +131,10 @@ class ParallelCopy final : public Cursor {
         moved_.notify_all();
         return given_ = true;
       }
+      failed = failure_ != nullptr;
     }
-    if (failure_) halt();
-    join();
+    if (failed) halt();
+    join();  // then nobody else can fail any more
     if (failure_) std::rethrow_exception(failure_);
     proof_.rows = rows_, proof_.bytes = bytes_;
     block = empty_;
