@@ -97,7 +97,7 @@ class EpochCut {
 
   /// Of a snapshot that somebody else holds: token and timeline, no rows. Errors: as above.
   static EpochCut of(Source& anchor, const Snapshot& head, const Control& control) {
-    EpochCut cut(anchor, control);
+    EpochCut cut(Bare{}, anchor, control);
     cut.adopt(head);
     return cut;
   }
@@ -215,7 +215,8 @@ class EpochCut {
   }
 
  private:
-  EpochCut(Source& anchor, const Control& control) : anchor_(&anchor), taken_at_(control.clock->now()) {}
+  struct Bare {};  ///< so that no caller's braces can mean this one
+  EpochCut(Bare, Source& anchor, const Control& control) : anchor_(&anchor), taken_at_(control.clock->now()) {}
 
   void adopt(const Snapshot& snapshot) {
     if (snapshot.token) tokens_.push_back(*snapshot.token);
