@@ -178,8 +178,10 @@ TEST_CASE("fold is evaluate, over random plans and rows in any order; and it lea
     RC_ASSERT(fast == plain);
     if (!fails) RC_ASSERT(folding::answer(a.plan, a.rows, a.as_of, a.form).has_value() || a.rows.fields[0].column.type() == Type::int64);
   }));
-  // Each kind has come up; else the above has shown little.
-  for (const int seen : {refused, answered, conflicting, overflowing, by_latest, summed}) CHECK(seen > 0);
+  // Each kind has come up; else the above has shown little. A run by hand may ask for so few tables that one does not.
+  constexpr int enough = 1000;
+  if (refused + answered >= enough)
+    for (const int seen : {refused, answered, conflicting, overflowing, by_latest, summed}) CHECK(seen > 0);
 }
 
 TEST_CASE("keys that share one hash are told apart by their values") {

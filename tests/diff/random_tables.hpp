@@ -153,4 +153,28 @@ inline std::vector<std::string> lines_of(const DiffCounts& c, const std::vector<
   return lines;
 }
 
+/// The same of a diff that has not run: `diff` takes a sink and gives counts. What it refuses is one line, the reason.
+template <class Diff>
+std::vector<std::string> said(Diff diff) {
+  FirstDifferences first(10'000);
+  try {
+    const DiffCounts counts = diff(first);
+    return lines_of(counts, first.take());
+  } catch (const Failure& failure) {
+    return {std::string(to_string(failure.kind))};
+  }
+}
+
+inline Relation joined(const std::vector<Relation>& blocks) {
+  Relation all = blocks.front().empty_copy();
+  for (const Relation& block : blocks) all.append(block);
+  return all;
+}
+
+inline Relation in_order(const Relation& from, const std::vector<std::size_t>& order) {
+  Relation to = from.empty_copy();
+  for (const std::size_t row : order) to.append_row(from, row);
+  return to;
+}
+
 }  // namespace random_tables

@@ -14,30 +14,6 @@ using namespace tables;
 
 namespace {
 
-Relation joined(const std::vector<Relation>& blocks) {
-  Relation all = blocks.front().empty_copy();
-  for (const Relation& block : blocks) all.append(block);
-  return all;
-}
-
-Relation in_order(const Relation& from, const std::vector<std::size_t>& order) {
-  Relation to = from.empty_copy();
-  for (const std::size_t row : order) to.append_row(from, row);
-  return to;
-}
-
-/// In the same order as the reference gives them: here the differences too come sorted.
-template <class Diff>
-std::vector<std::string> said(Diff diff) {
-  FirstDifferences first(10'000);
-  try {
-    const DiffCounts counts = diff(first);
-    return lines_of(counts, first.take());
-  } catch (const Failure& failure) {
-    return {std::string(to_string(failure.kind))};
-  }
-}
-
 std::vector<Relation> blocks(const Relation& whole, std::size_t rows) {
   std::vector<Relation> all;
   for (std::size_t row = 0; row < whole.rows(); ++row) {

@@ -15,6 +15,7 @@
 
 #include <epochcut/core/column.hpp>
 #include <epochcut/core/digest.hpp>
+#include <epochcut/core/hash_words.hpp>
 #include <epochcut/cut/evaluation.hpp>
 
 namespace epochcut::folding {
@@ -59,24 +60,48 @@ class Keys {
     return std::strong_ordering::equal;
   }
 
-  bool same(std::size_t a, std::size_t b) const {
-    return std::all_of(columns_.begin(), columns_.end(), [&](const Column* c) { return same_cell(*c, a, b); });
+  /// Empty columns for keys alone.
+  std::vector<Column> empty() const {
+    std::vector<Column> keys;
+    for (const Column* c : columns_) keys.emplace_back(c->type(), c->scale());
+    return keys;
+  }
+  void append(std::size_t row, std::vector<Column>& keys) const {
+    for (std::size_t k = 0; k < keys.size(); ++k) {
+      const Column& c = *columns_[k];
+      if (c.is_null(row))
+        keys[k].append_null();
+      else if (c.type() == Type::text)
+        keys[k].append_text(c.text(row));
+      else if (c.type() == Type::decimal || c.type() == Type::uuid)
+        keys[k].append_wide(c.wides()[row]);
+      else
+        keys[k].append_word(c.words()[row]);
+    }
+  }
+  bool same(std::size_t row, const std::vector<Column>& keys, std::size_t at) const {
+    for (std::size_t k = 0; k < keys.size(); ++k)
+      if (!same_cell(*columns_[k], row, keys[k], at)) return false;
+    return true;
   }
 
   /// Each step is a bijection of its word: one word that has the same hash is the same word.
   void hashes(const Block& block, std::uint64_t* out) const {
     std::fill_n(out, block.size, std::uint64_t{0x243F6A8885A308D3u});
-    over(block, [&](auto at) {
-      for (const Column* c : columns_) absorb(*c, block.size, at, out);
-    });
+    for (const Column* c : columns_) {
+      if (block.rows == nullptr && words_ != 0)
+        mix_words(out, {c->words().data() + block.begin, block.size});
+      else
+        over(block, [&](auto at) { absorb(*c, block.size, at, out); });
+    }
   }
 
  private:
-  static bool same_cell(const Column& c, std::size_t a, std::size_t b) {
-    if (c.has_nulls() && c.is_null(a) != c.is_null(b)) return false;
-    if (c.type() == Type::text) return c.text(a) == c.text(b);
-    if (c.type() == Type::decimal || c.type() == Type::uuid) return c.wides()[a] == c.wides()[b];
-    return c.words()[a] == c.words()[b];
+  static bool same_cell(const Column& c, std::size_t i, const Column& d, std::size_t j) {
+    if (c.is_null(i) != d.is_null(j)) return false;
+    if (c.type() == Type::text) return c.text(i) == d.text(j);
+    if (c.type() == Type::decimal || c.type() == Type::uuid) return c.wides()[i] == d.wides()[j];
+    return c.words()[i] == d.words()[j];
   }
 
   template <class At>
@@ -147,7 +172,6 @@ class Groups {
   struct Slot {
     std::uint64_t hash = 0;
     Row group = no_row;
-    Row first_row = no_row;
   };
 
   std::size_t start_group(std::size_t row) {
@@ -224,19 +248,27 @@ class Groups {
 
   bool same_key(const Slot& slot, std::size_t row) const {
     if (keys_->words() == 1) return true;
-    return keys_->words() == 2 ? first_words_[slot.group] == keys_->first_word(row) : keys_->same(slot.first_row, row);
+    return keys_->words() == 2 ? first_words_[slot.group] == keys_->first_word(row) : keys_->same(row, first_keys_, slot.group);
   }
 
   [[gnu::noinline]] Row add(std::uint64_t hash, std::size_t row, std::size_t s) {
-    slots_[s] = {hash, static_cast<Row>(start_group(row)), static_cast<Row>(row)};
-    if (keys_->words() == 2) first_words_.push_back(keys_->first_word(row));
+    slots_[s] = {hash, static_cast<Row>(start_group(row))};
+    note(row);
     return slots_[s].group;
+  }
+
+  /// Keeps of a group's key what its hash does not say, where a search finds it without going to the row.
+  void note(std::size_t row) {
+    if (keys_->words() == 2)
+      first_words_.push_back(keys_->first_word(row));
+    else if (keys_->words() == 0)
+      keys_->append(row, first_keys_);
   }
 
   /// From groups in order to a table of them.
   void spill() {
-    if (keys_->words() == 2)
-      for (const Row row : first_rows_) first_words_.push_back(keys_->first_word(row));
+    first_keys_ = keys_->empty();
+    for (const Row row : first_rows_) note(row);
     reserve(std::max<std::size_t>(size(), block_rows));
   }
 
@@ -258,7 +290,7 @@ class Groups {
       for (std::size_t at = 0; at < first_rows_.size(); at += block_rows) {
         const Block block{0, std::min(block_rows, first_rows_.size() - at), first_rows_.data() + at};
         keys_->hashes(block, hashes.data());
-        for (std::size_t i = 0; i < block.size; ++i) put({hashes[i], static_cast<Row>(at + i), first_rows_[at + i]});
+        for (std::size_t i = 0; i < block.size; ++i) put({hashes[i], static_cast<Row>(at + i)});
       }
     } else {
       for (const Slot& slot : old)
@@ -269,6 +301,7 @@ class Groups {
   const Keys* keys_;
   std::vector<Row> first_rows_;
   std::vector<std::uint64_t> first_words_;       // of keys of two words, by group
+  std::vector<Column> first_keys_;               // of keys that are not words, by group
   std::vector<Slot> slots_;                      // a power of two; empty while groups are in order
   std::array<Row, block_rows> group_of_, ends_;  // of the last block's runs, and from `hashed_from_` on of its rows
   std::size_t runs_ = 0, hashed_from_ = 0, size_of_block_ = 0;
