@@ -5,8 +5,10 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdlib>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -29,6 +31,12 @@ struct Store {
   std::string database;
   bool modern = false;
 };
+
+/// The old server that the tests run: it has LowCardinality for who asks for it.
+inline Store<ClickHouse> old_store_of(World& world, ClickHouse& source) {
+  auto writer = std::make_shared<exchange::ClickhouseWriter>(std::string(std::getenv("EPOCHCUT_CLICKHOUSE")) + "?allow_experimental_low_cardinality_type=1");
+  return {[writer](const std::string& sql) { writer->execute(sql); }, source, world.name, false};
+}
 
 /// Asks `source` each question once and gives the same answer again: a ClickHouse column's statement is the same whatever PostgreSQL type it meets.
 template <class Source>

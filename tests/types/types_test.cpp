@@ -1,9 +1,7 @@
 // Every PostgreSQL type against every type of ClickHouse 18.16, and what stands at the edges of each.
 #include <algorithm>
-#include <cstdlib>
 #include <fstream>
 #include <iterator>
-#include <memory>
 
 #include "types/edges.hpp"
 #include "types/matrix.hpp"
@@ -11,27 +9,17 @@
 
 using namespace types;
 
-namespace {
-
-/// 18.16 has LowCardinality for who asks for it.
-Store<ClickHouse> store_of(World& world, ClickHouse& source) {
-  auto writer = std::make_shared<exchange::ClickhouseWriter>(std::string(std::getenv("EPOCHCUT_CLICKHOUSE")) + "?allow_experimental_low_cardinality_type=1");
-  return {[writer](const std::string& sql) { writer->execute(sql); }, source, world.name, false};
-}
-
-}  // namespace
-
 TEST_CASE("types: each with each, as value and as key") {
   World world("types");
   ClickHouse analytics = world.analytics();
-  Matrix matrix(world, store_of(world, analytics));
+  Matrix matrix(world, old_store_of(world, analytics));
   require_whole(matrix.run(), false);
 }
 
 TEST_CASE("types: at the edges of each") {
   World world("edges");
   ClickHouse analytics = world.analytics();
-  Edges edges(world, store_of(world, analytics));
+  Edges edges(world, old_store_of(world, analytics));
   CHECK(edges.compare(common_edges()) > 180);
   edges.postgres_refuses(postgres_overflows());
 }
@@ -39,7 +27,7 @@ TEST_CASE("types: at the edges of each") {
 TEST_CASE("types: sums are exact or an error, and a sum of floats is neither") {
   World world("sums");
   ClickHouse analytics = world.analytics();
-  Sums sums(world, store_of(world, analytics));
+  Sums sums(world, old_store_of(world, analytics));
   sums.exact(common_sums());
   sums.guarded(common_wrapping_sums());
   sums.floats_refused();
@@ -59,7 +47,7 @@ TEST_CASE("types: sums are exact or an error, and a sum of floats is neither") {
 TEST_CASE("types: a text of a megabyte") {
   World world("long");
   ClickHouse analytics = world.analytics();
-  const Store<ClickHouse> store = store_of(world, analytics);
+  const Store<ClickHouse> store = old_store_of(world, analytics);
   set_token(world);
   const std::string same = "repeat('abcdefgh', 131072)", whole = "arrayStringConcat(arrayMap(x -> 'abcdefgh', range(131072)))";
   world.pg.execute("create table texts (n bigint, v text); insert into texts values (1, " + same + "), (2, " + same + "), (3, " + same + ")");
