@@ -2,6 +2,10 @@
 // data), and half of memory bandwidth where the keys come in order; here the limit is a plain loop over the relation's bytes.
 #include "in_process.hpp"
 
+#include <thread>
+
+#include <epochcut/cut/split_fold.hpp>
+
 using namespace in_process;
 
 namespace {
@@ -43,6 +47,24 @@ void row_of(const Options& options, const char* name, double aim, bool checked, 
       options, row, [] {}, [&] { benchmark::DoNotOptimize(fold(query.plan(), t[0], as_of).rows.rows()); }, [&] { read_all(t); });
 }
 
+/// Two threads beside one, by the clock.
+void row_of_parts(const Options& options, const Query& query) {
+  Row row{.name = "fold.latest.two_threads", .rows = options.rows, .note = "limit: the same on one thread, by the clock", .wall = true};
+  if (!wanted(options, row)) return;
+  const std::vector<Relation> t = table(options.rows, Keys::one_word, Order::events);
+  row.amount = 1e-6 * static_cast<double>(options.rows);
+  const AsOf as_of{.stream = {.id = "bench", .leg_bits = 0}, .last_event_id = ~std::uint64_t{0}};
+  const auto two = [&] {
+    SplitFold fold(query.plan(), t[0], as_of, 2);
+    std::thread other([&] { fold.run(0); });
+    fold.run(1);
+    other.join();
+    benchmark::DoNotOptimize(fold.answer().rows.rows());
+  };
+  measure(
+      options, row, [] {}, two, [&] { benchmark::DoNotOptimize(fold(query.plan(), t[0], as_of).rows.rows()); });
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -52,6 +74,7 @@ int main(int argc, char** argv) {
     row_of(options, "latest", 0, true, Keys::one_word, Order::events, newest, "Mrows/s", loop);
     row_of(options, "latest.key_ordered", 0.5, true, Keys::one_word, Order::keys, newest, "GB/s",
            "limit: a plain loop that reads all five columns; the digest of the event ids alone takes as long as that loop");
+    row_of_parts(options, newest);
     row_of(options, "latest.composite", 0, false, Keys::two_words, Order::events, latest("t").per("key", "a").values("b", "c"), "Mrows/s", loop);
     row_of(options, "latest.text", 0, false, Keys::text, Order::events, newest, "Mrows/s", loop);
     row_of(options, "sum", 0, true, Keys::one_word, Order::events, events("t").by("key").sum("a").count(), "Mrows/s", loop);

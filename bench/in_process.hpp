@@ -67,16 +67,19 @@ struct Row {
   double amount = 0;  ///< of one run, in units x seconds
   std::string note{};
   bool checked = false;  ///< against the baseline
+  bool wall = false;     ///< time of the clock and not of the processor: for what has threads
 };
 
-/// Keeps the CPU seconds of each repetition, by the benchmark's name.
+/// Keeps the seconds of each repetition, by the benchmark's name.
 class Medians final : public benchmark::BenchmarkReporter {
  public:
+  explicit Medians(bool wall) : wall_(wall) {}
   bool ReportContext(const Context&) override { return true; }
   void ReportRuns(const std::vector<Run>& runs) override {
     for (const Run& run : runs)
       if (run.run_type == Run::RT_Iteration)
-        (run.benchmark_name().find("ours") == 0 ? ours_ : limit_).push_back(run.cpu_accumulated_time / static_cast<double>(run.iterations));
+        (run.benchmark_name().find("ours") == 0 ? ours_ : limit_)
+            .push_back((wall_ ? run.real_accumulated_time : run.cpu_accumulated_time) / static_cast<double>(run.iterations));
   }
   double ours() { return median(ours_); }
   double limit() { return median(limit_); }
@@ -87,6 +90,7 @@ class Medians final : public benchmark::BenchmarkReporter {
     std::sort(of.begin(), of.end());
     return of[of.size() / 2];
   }
+  bool wall_;
   std::vector<double> ours_, limit_;
 };
 
@@ -116,7 +120,7 @@ inline void measure(const Options& options, const Row& row, const std::function<
                                })
       ->Iterations(1)
       ->Repetitions(options.repetitions);
-  Medians medians;
+  Medians medians(row.wall);
   benchmark::RunSpecifiedBenchmarks(&medians, ".*");
   benchmark::ClearRegisteredBenchmarks();
   const double mine = row.amount / medians.ours(), most = row.amount / medians.limit();

@@ -3,8 +3,10 @@
 
 #include <algorithm>
 #include <numeric>
+#include <thread>
 
 #include <epochcut/cut/evaluate.hpp>
+#include <epochcut/cut/split_fold.hpp>
 #include <rapidcheck.h>
 
 #include "testing/tables.hpp"
@@ -182,6 +184,63 @@ TEST_CASE("fold is evaluate, over random plans and rows in any order; and it lea
   constexpr int enough = 1000;
   if (refused + answered >= enough)
     for (const int seen : {refused, answered, conflicting, overflowing, by_latest, summed}) CHECK(seen > 0);
+}
+
+TEST_CASE("a fold whose parts are read on several threads is fold") {
+  int split = 0, refused = 0, summed = 0, newest = 0;
+  CHECK(rc::check("split is evaluate", [&] {
+    Asked a = asked();
+    a.form = Form::plain;
+    const std::string plain = said([&] { return evaluate(a.plan, a.rows, a.as_of); });
+    const std::string fast = said([&] {
+      SplitFold fold(a.plan, a.rows, a.as_of, 3, 1);
+      split += fold.parts() == 3;
+      std::vector<std::thread> threads;
+      for (std::size_t part = 0; part < fold.parts(); ++part) threads.emplace_back([&fold, part] { fold.run(part); });
+      for (std::thread& thread : threads) thread.join();
+      return fold.answer();
+    });
+    const bool fails = plain.find(" rows, ") == std::string::npos;
+    refused += fails, summed += !fails && a.plan.grouped(), newest += !fails && a.plan.history == History::latest;
+    RC_ASSERT(fast == plain);
+  }));
+  CHECK(split > 10);
+  CHECK(summed > 10);
+  CHECK(newest > 10);
+}
+
+TEST_CASE("parts that overflow together are refused as the reference refuses them, and sums that fit in its order are given") {
+  const auto sums = [](const std::vector<Int128>& amounts, std::size_t parts) {
+    Relation t = table({{"event_id", Role::key, Type::uint64}, {"amount", Role::value, Type::decimal}});
+    for (std::size_t i = 0; i < amounts.size(); ++i) t.fields[0].column.append_word(i + 1), t.fields[1].column.append_wide(amounts[i]);
+    const QueryPlan plan = events("t").sum("amount").plan();
+    const AsOf at_rest{.at_rest = true};
+    return said([&] {
+      SplitFold fold(plan, t, at_rest, parts, 1);
+      for (std::size_t part = 0; part < fold.parts(); ++part) fold.run(part);
+      return fold.answer();
+    });
+  };
+  const Int128 large = power_of_ten(38);  // one fits 128 bits, two don't
+  CHECK(sums({large, large, -large, -large}, 1).find("overflow") == 0);
+  CHECK(sums({large, large, -large, -large}, 2) == sums({large, large, -large, -large}, 1));  // either half overflows
+  CHECK(sums({large, -large, -large, large}, 2) == sums({large, -large, -large, large}, 1));
+  CHECK(sums({large, 0, large, -large}, 2).find("overflow") == 0);  // no half does, the order does
+  CHECK(sums({1, 2, 3, 4}, 2).find("10") != std::string::npos);
+  CHECK(sums({1, 2, 3, 4}, 2) == sums({1, 2, 3, 4}, 1));
+}
+
+TEST_CASE("a part that never ran is not missing, and one that ran twice counts once") {
+  Relation t = table({{"event_id", Role::key, Type::uint64}, {"k", Role::value, Type::int64}}, {{std::uint64_t{1}, 1}, {std::uint64_t{2}, 2}});
+  const QueryPlan plan = events("t").count().plan();
+  const AsOf at_rest{.at_rest = true};
+  SplitFold fold(plan, t, at_rest, 2, 1);
+  REQUIRE(fold.parts() == 2);
+  fold.run(0);
+  CHECK(lines(fold.answer().rows) == Lines{"2"});
+  fold.run(1), fold.run(0);
+  CHECK(lines(fold.answer().rows) == Lines{"2"});
+  CHECK(fold.answer().proof.ids->count == 2);
 }
 
 TEST_CASE("keys that share one hash are told apart by their values") {

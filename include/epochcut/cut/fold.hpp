@@ -132,35 +132,60 @@ inline void gather(const Column& from, std::span<const Row> rows, Column& to) {
     to.append_words(rows.size(), cell(from.words().data()), null);
 }
 
-/// One fold: what it reads, and what it says. Every step is false where the reference has to decide.
+/// One fold: what it reads, and what it says. Every step is false where the reference has to decide. Rows are read first, all at once or by several folds
+/// that are merged into one; `answer` makes of them what was asked for.
 class Fold {
  public:
   Fold(const QueryPlan& plan, const Relation& table, const AsOf& as_of, Form form) : plan_(&plan), table_(&table), as_of_(&as_of), form_(form) {}
 
-  std::optional<Evaluated> answer() {
-    if (table_->rows() >= no_row || !find_columns()) return std::nullopt;
-    const Keys keys(keys_), per(per_);
-    bool done = false;
-    if (plan_->history == History::latest) {
-      std::vector<Row> winners;
-      done = find_winners(per, winners);
-      std::erase_if(winners, [&](Row row) { return !satisfied(row); });
-      if (plan_->grouped()) std::sort(winners.begin(), winners.end());
-      done = done && (plan_->grouped() ? sum_groups(keys, [&](auto act) { return each_block(winners, act); }) : (give_rows(keys, winners), true));
-    } else if (plan_->grouped()) {
-      done = sum_groups(keys, [&](auto act) { return each_visible([&](const Block& b) { return act(filtered(b)); }); });
-    } else {
-      std::vector<Row> rows;
-      done = each_visible([&](const Block& b) {
-        const Block block = filtered(b);
-        over(block, [&](auto at) {
-          for (std::size_t i = 0; i < block.size; ++i) rows.push_back(static_cast<Row>(at(i)));
-        });
-        return true;
-      });
-      if (done) give_rows(keys, rows);
+  /// Reads the rows from `begin` on and below `end`.
+  bool read(std::size_t begin, std::size_t end) {
+    begin_ = begin, end_ = end;
+    if (table_->rows() >= no_row || !find_columns()) return false;
+    if (plan_->history == History::latest) return find_winners([&](auto act) { return each_visible(act); });
+    if (plan_->grouped()) return sum_groups([&](auto act) { return each_visible([&](const Block& b) { return act(filtered(b)); }); });
+    return each_visible([&](const Block& b) { return list(filtered(b)); });
+  }
+
+  /// The same for a fold that will be merged.
+  bool read_part(std::size_t begin, std::size_t end) {
+    if (!read(begin, end)) return false;
+    if (plan_->history == History::latest || !plan_->grouped()) return true;
+    for (const Column* c : measures_) {
+      if (c == nullptr || c->type() != Type::decimal) continue;
+      for (const Int128 cell : c->wides().subspan(begin, end - begin)) greatest_ = std::max(greatest_, cell < 0 ? -(cell + 1) : cell);
     }
-    if (!done) return std::nullopt;
+    return true;
+  }
+
+  /// Reads what other folds have read, each of them rows behind those of the one before. Only in plain form.
+  bool merge(std::span<Fold> parts) {
+    if (!find_columns()) return false;
+    for (const Fold& part : parts)
+      if (part.result_.proof.ids) result_.proof.ids = result_.proof.ids.value_or(Digest{}) + *part.result_.proof.ids;
+    if (plan_->history != History::latest && plan_->grouped()) return add_totals(parts);
+    std::vector<Row> rows;
+    for (const Fold& part : parts) rows.insert(rows.end(), part.rows_.begin(), part.rows_.end());
+    if (plan_->history == History::latest) return find_winners([&](auto act) { return each_block(rows, act); });
+    rows_ = std::move(rows);
+    return true;
+  }
+
+  /// Once, after `read` or `merge`.
+  std::optional<Evaluated> answer() {
+    if (plan_->history == History::latest) {
+      std::erase_if(rows_, [&](Row row) { return !satisfied(row); });
+      if (plan_->grouped()) {
+        std::vector<Row> winners = std::move(rows_);
+        std::sort(winners.begin(), winners.end());
+        if (!sum_groups([&](auto act) { return each_block(winners, act); })) return std::nullopt;
+      }
+    }
+    add_columns();
+    if (plan_->grouped())
+      give_groups();
+    else
+      give_rows();
     result_.proof.rows = result_.rows.rows();
     return std::move(result_);
   }
@@ -234,8 +259,8 @@ class Fold {
   template <class Act>
   bool each_visible(Act act) {
     if (ids_ == nullptr) {
-      for (std::size_t at = 0; at < table_->rows(); at += block_rows)
-        if (!act(Block{at, std::min(block_rows, table_->rows() - at)})) return false;
+      for (std::size_t at = begin_; at < end_; at += block_rows)
+        if (!act(Block{at, std::min(block_rows, end_ - at)})) return false;
       return true;
     }
     result_.proof.ids = Digest{};
@@ -262,8 +287,8 @@ class Fold {
     const std::uint64_t last = as_of_->at_rest ? std::numeric_limits<std::uint64_t>::max() : as_of_->last_event_id;
     const std::uint64_t sign = ids_->type() == Type::int64 ? std::uint64_t{1} << 63 : 0;
     std::array<Row, block_rows> rows;
-    for (std::size_t begin = 0; begin < table_->rows(); begin += block_rows) {
-      const std::size_t end = std::min(begin + block_rows, table_->rows());
+    for (std::size_t begin = begin_; begin < end_; begin += block_rows) {
+      const std::size_t end = std::min(begin + block_rows, end_);
       std::uint64_t seen = 0, late = 0;
       for (std::size_t row = begin; row < end; ++row) seen |= ids[row], late += ids[row] > last;
       if ((seen & sign) != 0) return false;
@@ -321,16 +346,25 @@ class Fold {
     std::sort(rows.begin(), rows.end());
   }
 
-  /// Per key the ONE row of the greatest event id; of two with one id the first. In the order of the keys' first rows.
-  bool find_winners(const Keys& per, std::vector<Row>& winners) {
+  bool list(const Block& block) {
+    over(block, [&](auto at) {
+      for (std::size_t i = 0; i < block.size; ++i) rows_.push_back(static_cast<Row>(at(i)));
+    });
+    return true;
+  }
+
+  /// Per key the ONE row of the greatest event id; of two with one id the first that `each` gives. In the order of the keys' first rows.
+  template <class Each>
+  bool find_winners(Each each) {
     struct Best {
       std::uint64_t id;
       Row row;
     };
+    const Keys per(per_);
     Groups groups(per);
     std::vector<Best> best;
     const std::uint64_t* ids = ids_->words().data();
-    const bool sound = each_visible([&](const Block& block) {
+    const bool sound = each([&](const Block& block) {
       groups.assign(block);
       for (std::size_t group = best.size(); group < groups.size(); ++group) best.push_back({ids[groups.first_rows()[group]], groups.first_rows()[group]});
       over(block, [&](auto at) {
@@ -347,8 +381,8 @@ class Fold {
       });
       return true;
     });
-    winners.reserve(best.size());
-    for (const Best& b : best) winners.push_back(b.row);
+    rows_.reserve(best.size());
+    for (const Best& b : best) rows_.push_back(b.row);
     in_key_order_ = groups.in_order() && keys_ == per_;
     return sound;
   }
@@ -361,34 +395,71 @@ class Fold {
 
   /// Sums and counts per group of the rows that `each` gives, in their order: as the reference adds them, so that it overflows where this does.
   template <class Each>
-  bool sum_groups(const Keys& keys, Each each) {
+  bool sum_groups(Each each) {
+    const Keys keys(keys_);
     Groups groups(keys);
-    std::vector<Totals> totals(measures_.size());
+    totals_.resize(measures_.size());
     const bool sound = each([&](const Block& block) {
       groups.assign(block);
       bool fits = true;
       over(block, [&](auto at) {
-        for (std::size_t m = 0; m < totals.size(); ++m) fits = fits && add(groups, measures_[m], totals[m], at);
+        for (std::size_t m = 0; m < totals_.size(); ++m) fits = fits && add(groups, measures_[m], totals_[m], at);
       });
       return fits;
     });
-    if (!sound) return false;
-    add_columns();
-    const std::vector<Row>& first_rows = groups.first_rows();
-    const std::vector<Row> order = key_order(keys, first_rows);
+    rows_ = groups.first_rows();
+    return sound;
+  }
+
+  /// False where some order of adding might overflow and the reference's not, or the other way round.
+  bool add_totals(std::span<const Fold> parts) {
+    Int128 greatest = 0;
+    for (const Fold& part : parts) greatest = std::max(greatest, part.greatest_);
+    if (greatest >= std::numeric_limits<Int128>::max() / static_cast<Int128>(table_->rows() + 1)) return false;
+    const Keys keys(keys_);
+    Groups groups(keys);
+    totals_.resize(measures_.size());
+    for (const Fold& part : parts) {
+      std::size_t from = 0;
+      each_block(part.rows_, [&](const Block& block) {
+        groups.assign(block);
+        for (std::size_t m = 0; m < totals_.size(); ++m) {
+          const Totals& of = part.totals_[m];
+          Totals& to = totals_[m];
+          if (!of.sums.empty()) to.sums.resize(groups.size());
+          if (!of.counts.empty()) to.counts.resize(groups.size());
+          groups.each_run(
+              [&](std::size_t group, std::size_t begin, std::size_t end) {
+                for (std::size_t i = from + begin; i < from + end; ++i) {
+                  if (!of.sums.empty()) to.sums[group] += of.sums[i];
+                  if (!of.counts.empty()) to.counts[group] += of.counts[i];
+                }
+              },
+              [](std::size_t) {});
+        }
+        from += block.size;
+        return true;
+      });
+    }
+    rows_ = groups.first_rows();
+    return true;
+  }
+
+  /// The groups in key order, `rows_` holding the first row of each.
+  void give_groups() {
+    const std::vector<Row> order = key_order(Keys(keys_), rows_);
     std::vector<Row> rows;
-    for (const Row position : order) rows.push_back(first_rows[position]);
+    for (const Row position : order) rows.push_back(rows_[position]);
     for (std::size_t k = 0; k < keys_.size(); ++k) gather(*keys_[k], rows, result_.rows.fields[k].column);
     for (std::size_t m = 0; m < measures_.size(); ++m) {
       Column& out = result_.rows.fields[keys_.size() + m].column;
       for (const Row group : order) {
         if (measures_[m] == nullptr)
-          out.append_word(totals[m].counts[group]);
+          out.append_word(totals_[m].counts[group]);
         else
-          measures_[m]->has_nulls() && totals[m].counts[group] == 0 ? out.append_null() : out.append_wide(totals[m].sums[group]);
+          measures_[m]->has_nulls() && totals_[m].counts[group] == 0 ? out.append_null() : out.append_wide(totals_[m].sums[group]);
       }
     }
-    return true;
   }
 
   /// False if a sum does not fit 128 bits.
@@ -438,17 +509,14 @@ class Fold {
   }
 
   /// The rows themselves, in key order.
-  void give_rows(const Keys& keys, std::span<const Row> rows) {
-    add_columns();
-    std::vector<Row> sorted;
-    if (in_key_order_) {
-      sorted.assign(rows.begin(), rows.end());
-    } else {
-      sorted = key_order(keys, rows);
-      for (Row& r : sorted) r = rows[r];
+  void give_rows() {
+    if (!in_key_order_) {
+      std::vector<Row> sorted = key_order(Keys(keys_), rows_);
+      for (Row& r : sorted) r = rows_[r];
+      rows_ = std::move(sorted);
     }
-    for (std::size_t k = 0; k < keys_.size(); ++k) gather(*keys_[k], sorted, result_.rows.fields[k].column);
-    for (std::size_t m = 0; m < measures_.size(); ++m) gather(*measures_[m], sorted, result_.rows.fields[keys_.size() + m].column);
+    for (std::size_t k = 0; k < keys_.size(); ++k) gather(*keys_[k], rows_, result_.rows.fields[k].column);
+    for (std::size_t m = 0; m < measures_.size(); ++m) gather(*measures_[m], rows_, result_.rows.fields[keys_.size() + m].column);
   }
 
   struct Bound {
@@ -464,13 +532,19 @@ class Fold {
   std::vector<Bound> filters_;
   const Column *ids_ = nullptr, *generations_ = nullptr;
   std::array<Row, block_rows> filtered_;
+  std::size_t begin_ = 0, end_ = 0;
   bool in_key_order_ = false;  // the winners are
+  std::vector<Row> rows_;      // winners, the first of each group, or all that are listed
+  std::vector<Totals> totals_;
+  Int128 greatest_ = 0;  // of the decimals in a part's sums: no magnitude is above it by more than one
   Evaluated result_;
 };
 
 /// Answers `plan`, if all is in order; else nothing. Precondition: the plan is valid.
 inline std::optional<Evaluated> answer(const QueryPlan& plan, const Relation& table, const AsOf& as_of, Form form) {
-  return Fold(plan, table, as_of, form).answer();
+  Fold all(plan, table, as_of, form);
+  if (!all.read(0, table.rows())) return std::nullopt;
+  return all.answer();
 }
 
 }  // namespace epochcut::folding
