@@ -13,6 +13,8 @@ namespace {
 enum class Keys { one_word, two_words, text };
 enum class Order { events, keys };
 
+constexpr std::size_t cache_bytes = 32 << 20;  // what a processor's last cache holds
+
 constexpr std::uint64_t keys_of(std::uint64_t rows) { return rows / 50 + 1; }  // 200 000 of 10M rows
 
 std::vector<Relation> table(std::uint64_t rows, Keys keys, Order order) {
@@ -42,6 +44,7 @@ void row_of(const Options& options, const char* name, double aim, bool checked, 
   if (!wanted(options, row)) return;
   const std::vector<Relation> t = table(options.rows, keys, order);
   row.amount = row.unit == "GB/s" ? 1e-9 * static_cast<double>(bytes_of(t)) : 1e-6 * static_cast<double>(options.rows);
+  if (bytes_of(t) < cache_bytes) row.aim = 0, row.note += "; the table fits a cache, so the limit is not memory's";
   const AsOf as_of{.stream = {.id = "bench", .leg_bits = 0}, .last_event_id = ~std::uint64_t{0}};
   measure(
       options, row, [] {}, [&] { benchmark::DoNotOptimize(fold(query.plan(), t[0], as_of).rows.rows()); }, [&] { read_all(t); });
@@ -72,8 +75,7 @@ int main(int argc, char** argv) {
     const char* const loop = "limit: a plain loop that reads all of the relation; beside DuckDB: see there";
     const Query newest = latest("t").per("key").values("a", "b", "c");
     row_of(options, "latest", 0, true, Keys::one_word, Order::events, newest, "Mrows/s", loop);
-    row_of(options, "latest.key_ordered", 0.5, true, Keys::one_word, Order::keys, newest, "GB/s",
-           "limit: a plain loop that reads all five columns; the digest of the event ids alone takes as long as that loop");
+    row_of(options, "latest.key_ordered", 0.5, true, Keys::one_word, Order::keys, newest, "GB/s", "limit: a plain loop that reads all five columns");
     row_of_parts(options, newest);
     row_of(options, "latest.composite", 0, false, Keys::two_words, Order::events, latest("t").per("key", "a").values("b", "c"), "Mrows/s", loop);
     row_of(options, "latest.text", 0, false, Keys::text, Order::events, newest, "Mrows/s", loop);

@@ -48,7 +48,7 @@ inline Options options_of(int argc, char** argv, const char* what) {
                    "  %s\n"
                    "  --rows N         rows of a side (10000000)\n"
                    "  --repetitions N  of each row of the report, an odd number; the medians count (7)\n"
-                   "  --only TEXT      only what has TEXT in its name\n"
+                   "  --only TEXT      only what has TEXT in its name; a $ stands for the name's end\n"
                    "  --check          only what bench/run.sh --check compares with the baseline\n"
                    "  --json           one JSON object per line instead of a table\n",
                    argv[0], what);
@@ -95,7 +95,7 @@ class Medians final : public benchmark::BenchmarkReporter {
 };
 
 inline bool wanted(const Options& options, const Row& row) {
-  return (options.only.empty() || row.name.find(options.only) != std::string::npos) && (!options.check || row.checked);
+  return (options.only.empty() || (row.name + '$').find(options.only) != std::string::npos) && (!options.check || row.checked);
 }
 
 /// Measures one row and prints it. `before_ours` makes what a run of ours uses up.
