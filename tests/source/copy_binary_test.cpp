@@ -1,9 +1,11 @@
+#include <algorithm>
 #include <cstdint>
 #include <random>
 #include <string>
 #include <vector>
 
 #include <epochcut/source/copy_binary.hpp>
+#include <rapidcheck.h>
 
 #include "support/catch.hpp"
 
@@ -81,7 +83,128 @@ std::string stream_of_all_types() {
   return bytes + trailer;
 }
 
+/// Types all of whose bits are values: rows of such columns alone are decoded together, unless they are cut or hold a NULL.
+const std::vector<std::uint32_t> plain_types = {oid::int2, oid::int4, oid::int8, oid::float4, oid::float8, oid::uuid};
+std::size_t width_of(std::uint32_t type) { return type == oid::int2 ? 2 : type == oid::int4 || type == oid::float4 ? 4 : type == oid::uuid ? 16 : 8; }
+
+/// Rows as they are sent: without the number of their fields, which stands before each.
+struct PlainRows {
+  std::vector<std::uint32_t> types;
+  std::vector<std::string> rows;
+
+  /// With `cell_by_cell` each row ends with an empty text, whose length is its own: then no two rows are decoded together.
+  std::string stream(bool cell_by_cell) const {
+    std::string bytes = header;
+    for (const std::string& row : rows)
+      bytes += big_endian(static_cast<std::int16_t>(types.size() + cell_by_cell)) + row + (cell_by_cell ? field("") : std::string());
+    return bytes + trailer;
+  }
+  std::vector<CopyColumn> columns(bool cell_by_cell) const {
+    std::vector<CopyColumn> columns;
+    for (const std::uint32_t type : types) columns.push_back(column("c" + std::to_string(columns.size()), type));
+    if (cell_by_cell) columns.push_back(column("end", oid::text));
+    return columns;
+  }
+};
+
+bool same_bits(const Column& a, const Column& b) {
+  if (a.type() != b.type() || a.size() != b.size()) return false;
+  for (std::size_t row = 0; row < a.size(); ++row)
+    if (a.is_null(row) != b.is_null(row)) return false;
+  return std::ranges::equal(a.words(), b.words()) && std::ranges::equal(a.wides(), b.wides());
+}
+
 }  // namespace
+
+TEST_CASE("copy_binary: rows of one width are what they are cell by cell, in any pieces, with NULLs between them") {
+  CHECK(rc::check("together is cell by cell", [] {
+    PlainRows sent;
+    sent.types = *rc::gen::container<std::vector<std::uint32_t>>(*rc::gen::inRange(1, 7), rc::gen::elementOf(plain_types));
+    const int rows = *rc::gen::inRange(0, 3 * static_cast<int>(copy_binary::staged_rows_max)), null_in = *rc::gen::element(0, 3, 40, 400);
+    std::mt19937_64 random(*rc::gen::arbitrary<std::uint64_t>());
+    for (int i = 0; i < rows; ++i) {
+      std::string& row = sent.rows.emplace_back();
+      for (const std::uint32_t type : sent.types) {
+        std::string cell(width_of(type), '\0');
+        for (char& c : cell) c = static_cast<char>(random());
+        row += null_in != 0 && random() % static_cast<std::uint64_t>(null_in) == 0 ? null_field : field(cell);
+      }
+    }
+    CopyBinaryDecoder reference(sent.columns(true));
+    reference.feed(sent.stream(true));
+    reference.finish();
+    const Relation expected = reference.take();
+    RC_ASSERT(expected.rows() == sent.rows.size());
+
+    CopyBinaryDecoder decoder(sent.columns(false));
+    const std::string bytes = sent.stream(false);
+    const std::size_t piece_max = *rc::gen::element(std::size_t{1}, std::size_t{7}, std::size_t{100}, std::size_t{10'000});
+    Relation all, block;
+    const auto take = [&] {
+      const std::size_t promised = decoder.block_rows();
+      decoder.take(block);
+      RC_ASSERT(block.rows() == promised);
+      if (all.fields.empty())
+        all = block;
+      else
+        all.append(block);
+      RC_ASSERT(decoder.block_rows() == 0u);
+    };
+    for (std::size_t at = 0; at < bytes.size();) {
+      const std::size_t size = 1 + random() % piece_max;
+      decoder.feed(std::string_view(bytes).substr(at, size));
+      at += size;
+      if (random() % 50 == 0) take();
+    }
+    decoder.finish();
+    RC_ASSERT(decoder.rows() == sent.rows.size());
+    take();
+    for (std::size_t c = 0; c < sent.types.size(); ++c) RC_ASSERT(same_bits(all.fields[c].column, expected.fields[c].column));
+  }));
+}
+
+TEST_CASE("copy_binary: a row of one width that is damaged in any bit is refused as it is cell by cell") {
+  const auto answer = [](const PlainRows& sent, const std::string& bytes, bool cell_by_cell) {
+    CopyBinaryDecoder decoder(sent.columns(cell_by_cell));
+    Relation rows;
+    try {
+      decoder.feed(bytes);
+      decoder.finish();
+      rows = decoder.take();
+    } catch (const Failure& failure) {
+      return std::pair(failure.kind, Relation{});
+    }
+    return std::pair(Reason::none, rows);
+  };
+  PlainRows sent{{oid::int8, oid::int2, oid::uuid, oid::float8, oid::int4, oid::float4}, {}};
+  for (int i = 0; i < 3; ++i)
+    sent.rows.push_back(field(big_endian(std::int64_t{i})) + field(big_endian(static_cast<std::int16_t>(-i))) + field(std::string(16, static_cast<char>(i))) +
+                        field(big_endian(std::int64_t{1} << (40 + i))) + field(big_endian(std::int32_t{-7})) + field(big_endian(std::int32_t{i})));
+  const std::string whole = sent.stream(false);
+  int refused = 0, other = 0;
+  const std::size_t row_bytes = 2 + sent.rows[0].size(), second = header.size() + row_bytes;
+  for (std::size_t bit = 0; bit < 8 * row_bytes; ++bit) {
+    std::string bytes = whole;
+    bytes[second + bit / 8] ^= static_cast<char>(1 << bit % 8);
+    const auto [kind, rows] = answer(sent, bytes, false);
+    if (bit < 16) {  // the number of fields: no row has another one
+      CHECK(kind == Reason::incomplete);
+      continue;
+    }
+    PlainRows damaged = sent;
+    damaged.rows[1][bit / 8 - 2] ^= static_cast<char>(1 << bit % 8);
+    const auto [wanted, expected] = answer(sent, damaged.stream(true), true);
+    REQUIRE(kind == wanted);
+    if (kind != Reason::none) {
+      ++refused;
+      continue;
+    }
+    ++other;
+    for (std::size_t c = 0; c < sent.types.size(); ++c) REQUIRE(same_bits(rows.fields[c].column, expected.fields[c].column));
+  }
+  CHECK(refused == 8 * 4 * 6);                   // every bit of every length
+  CHECK(other == 8 * (8 + 2 + 16 + 8 + 4 + 4));  // and of every cell
+}
 
 TEST_CASE("copy_binary: every type maps onto its logical type, exactly") {
   CopyBinaryDecoder decoder(columns_of_all_types());

@@ -1,4 +1,4 @@
-// How do several sessions read ONE snapshot of a PostgreSQL at once?
+// How are the rows of ONE snapshot of a PostgreSQL read, by one session or by several at once?
 // Layer: source, with libpq. The anchor's transaction exports its snapshot, further sessions take it over; each thread reads one key range after the other,
 // and the cursor gives them in key order. A reader that fails fails all. The cursor belongs to one thread; its readers are its own.
 // Source: PostgreSQL manual, "Snapshot Synchronization Functions"; a standby can export since version 10.
@@ -25,7 +25,7 @@
 
 namespace epochcut::postgres {
 
-inline constexpr std::size_t reader_block_rows = 16'384;  ///< of a cursor's blocks
+inline constexpr std::size_t reader_block_rows = 16'384;  ///< of a cursor's blocks: a megabyte or two, what a core's cache still holds
 inline constexpr std::size_t reader_blocks_ahead = 8;     ///< per reader, decoded and not yet asked for: some megabytes
 inline constexpr std::uint64_t range_rows = 131'072;      ///< what a reader can be ahead: larger ranges would make it wait for the one before
 inline constexpr std::uint64_t ranges_max = 4'096;        ///< a statement each
@@ -67,6 +67,32 @@ inline std::vector<QueryPlan> split(Transaction& anchor, const QueryPlan& plan, 
   plans.emplace_back(plan).where.push_back({key.name, Comparison::is_null, Literal()});
   return plans;
 }
+
+/// The rows of a COPY that has begun. Precondition: nobody else uses `transaction` before the cursor has ended or is gone.
+class CopyCursor final : public Cursor {
+ public:
+  CopyCursor(Transaction& transaction, std::vector<CopyColumn> columns, Proof proof, const Control& control)
+      : transaction_(&transaction), decoder_(std::move(columns)), proof_(std::move(proof)), control_(control) {}
+
+  bool next(Relation& block) override {
+    const bool first = std::exchange(first_, false);
+    while (!ended_ && decoder_.block_rows() < reader_block_rows) {
+      if (transaction_->copy(decoder_, control_)) continue;
+      transaction_->end_copy(decoder_, proof_, control_);
+      ended_ = true;
+    }
+    decoder_.take(block);
+    return first || block.rows() != 0;  // no rows at all are one block without rows
+  }
+  Proof proof() const override { return proof_; }
+
+ private:
+  Transaction* transaction_;
+  CopyBinaryDecoder decoder_;
+  Proof proof_;
+  Control control_;
+  bool first_ = true, ended_ = false;
+};
 
 /// The rows of `plans`, one after the other, read by as many threads as there are sessions: `anchor`'s own and one for each of `further`.
 /// Precondition: nobody else uses `anchor` before the cursor has ended or is gone.
@@ -188,7 +214,7 @@ class ParallelCopy final : public Cursor {
       CopyBinaryDecoder decoder(query.columns);
       for (bool more = true; more;) {
         more = transaction.copy(decoder, control);
-        if (decoder.block().rows() >= reader_block_rows || (!more && decoder.block().rows() != 0)) give(range, decoder, control);
+        if (decoder.block_rows() >= reader_block_rows || (!more && decoder.block_rows() != 0)) give(range, decoder, control);
       }
       Proof proof;
       transaction.end_copy(decoder, proof, control);
