@@ -282,6 +282,30 @@ TEST_CASE("one digest of event ids on both sides") {
   CHECK(*read(latest("ids").per("event_id").count(), all).proof.ids == digest);
 }
 
+TEST_CASE("an event id that is listed crosses the wire once, and the digest is of every row, also of those that the filter holds back") {
+  Scratch scratch;
+  constexpr std::uint64_t rows = 1'000;
+  for (const auto& [name, type] : {std::pair{"u", "UInt64"}, {"i", "Int64"}, {"n", "Int16"}})
+    scratch.table(name, "event_id "s + type + ", v Int64", "SELECT number + 1, number % 3 FROM system.numbers LIMIT 1000");
+  scratch.table("k", "event_id UInt64, v Int64", "SELECT number + 1, number % 3 FROM system.numbers LIMIT 1000");
+  Digest digest;
+  for (std::uint64_t id = 1; id <= rows; ++id) digest += digest_of_event_id(id);
+  for (const std::string name : {"u", "i", "n"}) {
+    for (const Form form : {Form::plain, Form::distinct}) {
+      CHECK(*read(events(name).values("v"), at(rows), form).proof.ids == digest);
+      CHECK(*read(events(name).values("event_id").as("again"), at(rows), form).proof.ids == digest);
+      const Answer some = read(events(name).where("v", 1).values("v"), at(rows), form);
+      CHECK(some.rows.rows() == 333);
+      CHECK(*some.proof.ids == digest);
+      CHECK(*read(latest(name).per("v").values("event_id"), at(rows), form).proof.ids == digest);
+    }
+  }
+  const std::uint64_t once = read(events("u").values("v"), at(rows)).proof.bytes, apart = read(events("k").key("v").values("v").as("w"), at(rows)).proof.bytes;
+  CHECK(once >= 16 * rows);
+  CHECK(once < 17 * rows);    // two numbers a row, and names
+  CHECK(apart >= 24 * rows);  // where the id is not listed, it comes for the digest alone
+}
+
 TEST_CASE("sums are exact, or overflow is said") {
   Scratch scratch;
   scratch.table(

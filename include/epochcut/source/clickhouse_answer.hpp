@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include <epochcut/core/hash_words.hpp>
 #include <epochcut/cut/source.hpp>
 #include <epochcut/source/clickhouse_server.hpp>
 #include <epochcut/source/clickhouse_sql.hpp>
@@ -158,12 +159,7 @@ class AnswerCursor final : public Cursor {
       const std::span<const std::uint64_t> words = native.columns[i].column.words();
       switch (outputs[i].use) {
         case Output::Use::matched: matched = words; break;
-        case Output::Use::event_id: {
-          Digest ids = *proof_.ids;
-          for (const std::uint64_t id : words) ids += digest_of_event_id(id);
-          *proof_.ids = ids;
-          break;
-        }
+        case Output::Use::event_id: *proof_.ids += digest_of_event_ids(words); break;
         case Output::Use::ids_count:
           for (const std::uint64_t n : words) proof_.ids->count += n;
           break;
@@ -178,6 +174,8 @@ class AnswerCursor final : public Cursor {
             if (words[row] != 0) proof_.conflicts += words[row], name_conflict(native.columns[i + 1].column.words()[row]);
           break;
         case Output::Use::field:
+          if (outputs[i].also_ids) *proof_.ids += digest_of_event_ids(words);
+          break;
         case Output::Use::sum_cells:
         case Output::Use::sum_magnitude:
         case Output::Use::conflicting_id: break;

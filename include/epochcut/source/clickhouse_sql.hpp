@@ -14,6 +14,7 @@
 
 #include <epochcut/cut/as_of_query.hpp>
 #include <epochcut/cut/source.hpp>
+#include <epochcut/source/clickhouse_cell.hpp>
 #include <epochcut/source/clickhouse_literal.hpp>
 #include <epochcut/source/native.hpp>
 
@@ -73,6 +74,7 @@ struct Output {
   Use use = Use::field;
   std::size_t field = 0;  ///< of `shape`: for field, sum_cells and sum_magnitude
   std::string alias{};
+  bool also_ids = false;  ///< a field that is the event id: the digest is of it too, and it crosses the wire once
 };
 
 struct Statement {
@@ -184,60 +186,6 @@ class Renderer {
 
   static void append(std::string& list, const std::string& item) { list += (list.empty() ? "" : ", ") + item; }
 
-  /// A column as the levels above see it: no enum (it would sort by number), no LowCardinality (18.16 sends it undecoded whatever the settings say).
-  static std::string cell(const Used& column) {
-    const std::string sql = identifier(column.name);
-    if (column.type.is_enum()) {
-      if (!column.type.nullable) return "toString(" + sql + ")";
-      // Under a NULL stands 0, which toString refuses where the enum has no name for it.
-      return "if(isNull(" + sql + "), NULL, toString(CAST(ifNull(toInt16(" + sql + "), " + std::to_string(column.type.names.front().first) + ") AS " +
-             enum_name(column.type) + ")))";
-    }
-    return column.type.low_cardinality ? "CAST(" + sql + " AS " + plain_name(column.type) + ")" : sql;
-  }
-
-  static std::string enum_name(const NativeType& type) {
-    std::string names;
-    for (const auto& [number, name] : type.names) append(names, text_literal(name) + " = " + std::to_string(number));
-    return (type.wire == NativeType::Wire::enum8 ? "Enum8(" : "Enum16(") + names + ")";
-  }
-
-  static std::string plain_name(const NativeType& type) {
-    using Wire = NativeType::Wire;
-    const auto name = [&]() -> std::string {
-      switch (type.wire) {
-        case Wire::uint8: return type.type == Type::boolean ? "Bool" : "UInt8";
-        case Wire::uint16: return "UInt16";
-        case Wire::uint32: return "UInt32";
-        case Wire::uint64: return "UInt64";
-        case Wire::int8: return "Int8";
-        case Wire::int16: return "Int16";
-        case Wire::int32: return "Int32";
-        case Wire::int64: return "Int64";
-        case Wire::int128: return "Int128";
-        case Wire::uint128: return "UInt128";
-        case Wire::int256: return "Int256";
-        case Wire::uint256: return "UInt256";
-        case Wire::float32: return "Float32";
-        case Wire::float64: return "Float64";
-        case Wire::fixed_string: return "FixedString(" + std::to_string(type.width) + ")";
-        case Wire::uuid: return "UUID";
-        case Wire::date: return "Date";
-        case Wire::date32: return "Date32";
-        case Wire::datetime: return "DateTime";
-        default: return "String";
-      }
-    }();
-    return type.nullable ? "Nullable(" + name + ")" : name;
-  }
-
-  /// The cell of the row whose `order` is greatest. argMax skips NULL and so would return a stale value; the flag and the cell under it
-  /// have no NULL, and every argMax of one SELECT takes the same row, since all see the same rows in the same order.
-  static std::string winner(const std::string& cell, const std::string& order, const NativeType& type) {
-    const auto of = [&](const std::string& what) { return "argMax(" + what + ", " + order + ")"; };
-    return type.nullable ? "if(" + of("isNull(" + cell + ")") + ", NULL, " + of("assumeNotNull(" + cell + ")") + ")" : of(cell);
-  }
-
   // Level a: the rows at or below the epoch.
   std::string rows() const {
     const std::string id = identifier(as_of_.stream.event_id);
@@ -258,7 +206,7 @@ class Renderer {
     std::string list;
     if (ids_) append(list, event + " AS " + alias(level, "e"));
     for (std::size_t i = 0; i < columns_.size(); ++i) {
-      append(list, cell(columns_[i]) + " AS " + alias(level, i));
+      append(list, rendering::cell(columns_[i].name, columns_[i].type) + " AS " + alias(level, i));
       if (columns_[i].by_bytes) append(list, key_bytes(i));
     }
     if (list.empty()) list = "1 AS " + alias(level, "one");
@@ -267,9 +215,9 @@ class Renderer {
     // One row per event id, the one of the greatest hash: whole, and whichever was inserted last. Not GROUP BY all columns: see Used.
     std::string outer = alias('d', "e") + " AS " + alias('a', "e"), hashed;
     for (std::size_t i = 0; i < columns_.size(); ++i) {
-      append(hashed, hashable(alias('d', i), columns_[i].type));
-      append(outer, winner(alias('d', i), alias('d', "h"), columns_[i].type) + " AS " + alias('a', i));
-      if (columns_[i].by_bytes) append(outer, winner(bytes('d', i), alias('d', "h"), columns_[i].type) + " AS " + bytes('a', i));
+      append(hashed, rendering::hashable(alias('d', i), columns_[i].type));
+      append(outer, rendering::winner(alias('d', i), alias('d', "h"), columns_[i].type) + " AS " + alias('a', i));
+      if (columns_[i].by_bytes) append(outer, rendering::winner(bytes('d', i), alias('d', "h"), columns_[i].type) + " AS " + bytes('a', i));
     }
     if (hashed.empty()) {
       append(outer, "0 AS " + alias('a', "k"));
@@ -279,18 +227,6 @@ class Renderer {
       append(outer, "(" + differ("h") + " OR " + differ("g") + ") AS " + alias('a', "k"));
     }
     return "(SELECT " + outer + " FROM (SELECT " + list + from + ") GROUP BY " + alias('d', "e") + ")";
-  }
-
-  /// A cell as arguments of a hash function: those of 18.16 take no Decimal, and return NULL for a NULL. A clock's text repeats an hour in autumn.
-  /// A Decimal's bytes and not its text: toString of 3324924059554718003893.14661022 gives now that and now "3\x0024924059554718003893.14661022".
-  std::string hashable(std::string x, const NativeType& type) const {
-    using Wire = NativeType::Wire;
-    const std::string null = type.nullable ? "isNull(" + x + "), " : "";
-    if (type.type == Type::float64) x = "if(isNaN(" + x + "), nan, " + x + " + 0)";  // one zero, one NaN
-    if (type.wire == Wire::datetime) x = "toUInt32(" + x + ")";
-    if (type.wire == Wire::datetime64) x = "reinterpretAsInt64(" + x + ")";
-    x = (type.type == Type::decimal ? "reinterpretAsString(" : "toString(") + x + ")";
-    return null + (type.nullable ? "ifNull(" + x + ", '')" : x);
   }
 
   // Level b: one winner per key, the greatest event id.
@@ -304,28 +240,24 @@ class Renderer {
       if (columns_[i].by_bytes) {
         const std::string in_bytes = bytes('a', i);
         if (key) append(group, in_bytes);
-        append(list, (key ? "any(" + in + ")" : winner(in, event, columns_[i].type)) + out);
-        append(list, (key ? in_bytes : winner(in_bytes, event, columns_[i].type)) + " AS " + bytes('b', i));
+        append(list, (key ? "any(" + in + ")" : rendering::winner(in, event, columns_[i].type)) + out);
+        append(list, (key ? in_bytes : rendering::winner(in_bytes, event, columns_[i].type)) + " AS " + bytes('b', i));
         continue;
       }
       if (key) append(group, in);
-      append(list, (key ? in : winner(in, event, columns_[i].type)) + out);
+      append(list, (key ? in : rendering::winner(in, event, columns_[i].type)) + out);
     }
     if (contains(plan_.per, as_of_.stream.event_id)) append(group, event);
     append(list, "max(" + event + ") AS " + alias('b', "e"));
     append(list, "count() AS " + alias('b', "n"));
-    append(list, hash_sum(event, false) + " AS " + alias('b', "l"));
-    append(list, hash_sum(event, true) + " AS " + alias('b', "h"));
+    append(list, rendering::hash_sum(event, false) + " AS " + alias('b', "l"));
+    append(list, rendering::hash_sum(event, true) + " AS " + alias('b', "h"));
     if (distinct_) {
       append(list, "sum(" + alias('a', "k") + ") AS " + alias('b', "k"));
       append(list, "minIf(" + event + ", " + alias('a', "k") + ") AS " + alias('b', "c"));
     }
     level_ = 'b';
     return "(SELECT " + list + " FROM " + from + " GROUP BY " + group + ")";
-  }
-
-  static std::string hash_sum(const std::string& event, bool high) {
-    return high ? "sum(intHash64(bitXor(" + event + ", " + std::to_string(event_id_high_salt) + ")))" : "sum(intHash64(" + event + "))";
   }
 
   /// A column at the level reached, as it leaves the server.
@@ -377,9 +309,11 @@ class Renderer {
     using Use = Output::Use;
     Statement s;
     std::string list, order;
+    bool listed = !ids_ || level_ == 'b';
     const auto add = [&](const std::string& column, const std::string& name, Role role) {
       output(s, list, reference(column), Use::field, s.shape.fields.size());
       field(s, column, name, role);
+      if (column == as_of_.stream.event_id && !std::exchange(listed, true)) s.outputs.back().also_ids = true;
     };
     for (const std::string& key : plan_.keys(as_of_.stream)) {
       append(order, order_of(key, reference(key)));
@@ -394,7 +328,7 @@ class Renderer {
       output(s, list, alias('b', "h"), Use::ids_high);
       if (distinct_) output(s, list, alias('b', "k"), Use::conflicts), output(s, list, alias('b', "c"), Use::conflicting_id);
     } else if (ids_) {
-      output(s, list, alias('a', "e"), Use::event_id);
+      if (!listed) output(s, list, alias('a', "e"), Use::event_id);
       if (distinct_) output(s, list, alias('a', "k"), Use::conflicts), output(s, list, alias('a', "e"), Use::conflicting_id);
       append(order, alias('a', "e"));
     }
@@ -402,18 +336,6 @@ class Renderer {
     // One thread reads part after part, each in its order: nearly that of the inserts. Two would be half a table apart.
     if (plan_.any_order && level_ == 'a' && !distinct_) s.sql += " SETTINGS max_threads = 1";
     return s;
-  }
-
-  /// A number, in a type in which it is added exactly or `may_wrap` says that it may not be.
-  static std::string summand(const std::string& x, const NativeType& type) {
-    if (type.wire == NativeType::Wire::decimal256) return x;
-    return type.is_wide() ? "toInt256(" + x + ")" : "toDecimal128(" + x + ", " + std::to_string(type.column_scale()) + ")";
-  }
-
-  /// Narrower cells can't fill the sum's bits: that would take 2^63 rows.
-  static bool may_wrap(const NativeType& type) {
-    using Wire = NativeType::Wire;
-    return type.wire == Wire::decimal128 || type.wire == Wire::decimal256 || type.wire == Wire::int256 || type.wire == Wire::uint256;
   }
 
   // Level r: groups, with sums and counts of what the filters let through, and the digest of everything.
@@ -445,10 +367,10 @@ class Renderer {
       const NativeType type = type_of(m.column);
       const std::string x = reference(m.column), nonnull = type.nullable ? "isNotNull(" + x + ")" : "";
       const std::string bare = type.nullable ? "assumeNotNull(" + x + ")" : x;
-      output(s, list, aggregate("sum", summand(bare, type), nonnull), Use::field, at);
+      output(s, list, aggregate("sum", rendering::summand(bare, type), nonnull), Use::field, at);
       s.shape.add(m.name, Role::value, Type::decimal, type.column_scale());
       if (type.nullable) output(s, list, aggregate("count", "", nonnull), Use::sum_cells, at);
-      if (may_wrap(type)) output(s, list, aggregate("sum", "abs(toFloat64(" + bare + "))", nonnull), Use::sum_magnitude, at);
+      if (rendering::may_wrap(type)) output(s, list, aggregate("sum", "abs(toFloat64(" + bare + "))", nonnull), Use::sum_magnitude, at);
     }
     output(s, list, aggregate("count", "", ""), Use::matched);
     if (ids_ && level_ == 'b') {
@@ -457,8 +379,8 @@ class Renderer {
       output(s, list, "sum(" + alias('b', "h") + ")", Use::ids_high);
     } else if (ids_) {
       output(s, list, "count()", Use::ids_count);
-      output(s, list, hash_sum(alias('a', "e"), false), Use::ids_low);
-      output(s, list, hash_sum(alias('a', "e"), true), Use::ids_high);
+      output(s, list, rendering::hash_sum(alias('a', "e"), false), Use::ids_low);
+      output(s, list, rendering::hash_sum(alias('a', "e"), true), Use::ids_high);
     }
     if (distinct_) {
       output(s, list, "sum(" + alias(level_, "k") + ")", Use::conflicts);
