@@ -785,6 +785,67 @@ TEST_CASE("postgres: connection strings that can't be, and servers that are not 
   CHECK(closed.message.find("geheim") == std::string::npos);
 }
 
+TEST_CASE("postgres: a reading is of the events from zero to the epoch, whether an index says that there are no others or every row is asked") {
+  World w;
+  w.token(9);
+  const std::string columns = "(event_id bigint NOT NULL, v int NOT NULL)";
+  struct Kind {
+    std::string name, make;
+    bool tells;  ///< at once, that no id is below zero or above the epoch
+  };
+  const std::vector<Kind> kinds = {
+      {"bare", "CREATE TABLE bare " + columns, false},
+      {"keyed", "CREATE TABLE keyed " + columns + "; ALTER TABLE keyed ADD PRIMARY KEY (event_id)", true},
+      {"falling", "CREATE TABLE falling " + columns + "; CREATE INDEX ON falling (event_id DESC, v)", true},
+      {"second", "CREATE TABLE second " + columns + "; CREATE INDEX ON second (v, event_id)", false},
+      {"partial", "CREATE TABLE partial " + columns + "; CREATE INDEX ON partial (event_id) WHERE event_id > 0", false},
+      {"hashed", "CREATE TABLE hashed " + columns + "; CREATE INDEX ON hashed USING hash (event_id)", false},
+      {"computed", "CREATE TABLE computed " + columns + "; CREATE INDEX ON computed ((event_id / 2))", false},
+      {"parted",
+       "CREATE TABLE parted " + columns +
+           " PARTITION BY RANGE (event_id); CREATE TABLE low PARTITION OF parted FOR VALUES FROM (MINVALUE) TO (5); "
+           "CREATE TABLE high PARTITION OF parted FOR VALUES FROM (5) TO (MAXVALUE); ALTER TABLE parted ADD PRIMARY KEY (event_id)",
+       true},
+      {"parent", "CREATE TABLE parent " + columns + "; ALTER TABLE parent ADD PRIMARY KEY (event_id); CREATE TABLE child () INHERITS (parent)", false},
+  };
+  for (const Kind& kind : kinds) {
+    INFO(kind.name);
+    w.admin(kind.make);
+    const QueryPlan plan = events(w.in(kind.name)).values("v").plan();
+    const TokenTable tokens = w.tokens();
+    const auto told = [&](std::uint64_t last) {
+      postgres::Transaction transaction(std::make_shared<postgres::Connection>(dsn(), PostgresOptions{}), std::span(&plan, 1), &tokens, {});
+      postgres::Bound bound{.event_id = "event_id", .last_event_id = last};
+      transaction.look_at_ids(plan, transaction.describe(std::span(&plan, 1), {})[0], bound, {});
+      transaction.commit({});
+      return std::pair(bound.none_below, bound.none_above);
+    };
+    CHECK(told(9) == std::pair(kind.tells, kind.tells));  // of no row at all
+    for (const bool negative : {false, true}) {
+      const std::string into = kind.name == "parent" ? "child" : kind.name;  // an index of the parent has no row of its child
+      w.admin("TRUNCATE " + kind.name + "; INSERT INTO " + into + " VALUES (12, 4), (9, 3), (0, 1), (3, 2)");
+      if (negative) w.admin("INSERT INTO " + into + " VALUES (-1, 5), (-9223372036854775808, 6)");
+      for (const std::uint64_t last : {std::uint64_t{0}, std::uint64_t{11}, std::uint64_t{12}, ~std::uint64_t{0}})
+        CHECK(told(last) == std::pair(kind.tells && !negative, kind.tells && last >= 12));
+      Postgres source(dsn(), w.tokens());
+      const auto ids = [](const Relation& rows) {
+        return std::vector<std::uint64_t>(rows.fields[0].column.words().begin(), rows.fields[0].column.words().end());
+      };
+      const std::vector<std::uint64_t> expected = {0, 3, 9};
+      CHECK(ids(one(source, events(w.in(kind.name)).values("v")).relations[0]) == expected);
+      CHECK(to_string(one(source, events(w.in(kind.name)).sum("v")).relations[0].fields[0].column[0]) == "6");
+      AsOf at = as_of(Stream{.id = "engine", .leg_bits = 0}, Epoch{9, 0});
+      CHECK(ids(collect(source.open(plan, at, Form::plain, {}), {}).first) == expected);
+      CHECK(ids(collect(source.open(plan, at, Form::distinct, {}), {}).first) == expected);
+      at = as_of(Stream{.id = "engine", .leg_bits = 0}, Epoch{12, 0});  // none is above this one
+      CHECK(ids(collect(source.open(plan, at, Form::plain, {}), {}).first) == std::vector<std::uint64_t>{0, 3, 9, 12});
+      AnyHeld held = source.hold(std::span(&plan, 1), {});
+      CHECK(ids(collect(held->open(0, false, {}), {}).first) == expected);
+      held->release({});
+    }
+  }
+}
+
 TEST_CASE("postgres: a server that accepts and then says nothing is given up") {
   World world;
   Proxy proxy(world.admin, Proxy::Mode::freeze);

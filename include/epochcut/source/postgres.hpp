@@ -25,7 +25,7 @@ namespace epochcut {
 /// A PostgreSQL server as anchor (`snapshot`) and as follower (`open`). Connects at first use; after an error the next call connects again.
 class Postgres {
  public:
-  static constexpr std::size_t block_rows = 16'384;  ///< of a cursor's blocks
+  static constexpr std::size_t block_rows = postgres::reader_block_rows;  ///< of a cursor's blocks
 
   /// Errors: `configuration`, one sentence; nothing is sent yet.
   explicit Postgres(std::string dsn, TokenTable token = {}, PostgresOptions options = {}) : dsn_(std::move(dsn)), token_(std::move(token)), options_(options) {
@@ -53,6 +53,7 @@ class Postgres {
     for (std::size_t i = 0; i < plans.size(); ++i) {
       postgres::Bound& bound = bounds.emplace_back(postgres::Bound{.event_id = token_.event_id, .last_event_id = {}});
       if (const Token* token = transaction.token_of(plans[i].relation)) bound.last_event_id = last_event_id(token->stream, token->epoch);
+      transaction.look_at_ids(plans[i], tables[i], bound, control);
       queries.push_back(postgres::render(plans[i], tables[i], bound, parameters));
     }
     std::uint64_t rows = 0, bytes = 0;
@@ -117,6 +118,7 @@ class Postgres {
     const std::vector<postgres::Table> tables = transaction->describe(std::span(&plan, 1), control);
     postgres::Bound bound{.event_id = as_of.stream.id.empty() ? token_.event_id : as_of.stream.event_id, .last_event_id = {}, .form = form};
     if (!as_of.at_rest) bound.last_event_id = as_of.last_event_id;
+    transaction->look_at_ids(plan, tables[0], bound, control);
     AnyCursor cursor = rows(*transaction, plan, tables[0], bound, control);
     return AnyCursor(new LastCursor(std::move(transaction), std::move(cursor), control));
   }
@@ -170,32 +172,6 @@ class Postgres {
   using Session = postgres::Session;
   using Transaction = postgres::Transaction;
 
-  /// Streams a COPY.
-  class CopyCursor final : public Cursor {
-   public:
-    CopyCursor(Transaction& transaction, std::vector<CopyColumn> columns, Proof proof, const Control& control)
-        : transaction_(&transaction), decoder_(std::move(columns)), proof_(std::move(proof)), control_(control) {}
-
-    bool next(Relation& block) override {
-      const bool first = std::exchange(first_, false);
-      while (!ended_ && decoder_.block().rows() < block_rows) {
-        if (transaction_->copy(decoder_, control_)) continue;
-        transaction_->end_copy(decoder_, proof_, control_);
-        ended_ = true;
-      }
-      decoder_.take(block);
-      return first || block.rows() != 0;
-    }
-    Proof proof() const override { return proof_; }
-
-   private:
-    Transaction* transaction_;
-    CopyBinaryDecoder decoder_;
-    Proof proof_;
-    Control control_;
-    bool first_ = true, ended_ = false;
-  };
-
   /// Streams the last reading of a transaction, which ends with it or with the cursor.
   class LastCursor final : public Cursor {
    public:
@@ -228,7 +204,7 @@ class Postgres {
     const postgres::Rendered query = postgres::render(plan, table, bound, parameters);
     transaction.bind(parameters, control);
     Proof proof = transaction.begin_copy(query, plan.relation, control);
-    return AnyCursor(new CopyCursor(transaction, query.columns, std::move(proof), control));
+    return AnyCursor(new postgres::CopyCursor(transaction, query.columns, std::move(proof), control));
   }
 
   bool has_token() const { return !token_.stream.empty(); }

@@ -145,14 +145,17 @@ class Transaction {
             "UNION ALL SELECT n, relation, attnum, attname, attnotnull OR typnotnull, typbasetype, typtypmod, attcollation "
             "FROM attribute JOIN pg_catalog.pg_type t ON t.oid = type WHERE typtype = 'd') "
             "SELECT n, attname, t.oid, modifier, attnotnull, coalesce(collisdeterministic, true), typtype = 'e' OR typcategory = 'S' AND t.oid >= 16384, "
-            "format_type(t.oid, NULL), row_security_active(relation) FROM attribute JOIN pg_catalog.pg_type t ON t.oid = type AND typtype <> 'd' "
+            "format_type(t.oid, NULL), row_security_active(relation), "
+            "EXISTS (SELECT FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid JOIN pg_catalog.pg_am a ON a.oid = x.relam "
+            "JOIN pg_catalog.pg_class c ON c.oid = i.indrelid WHERE i.indrelid = relation AND i.indkey[0] = attnum AND i.indisvalid AND i.indpred IS NULL AND "
+            "a.amname = 'btree' AND (c.relkind = 'p' OR NOT c.relhassubclass)) FROM attribute JOIN pg_catalog.pg_type t ON t.oid = type AND typtype <> 'd' "
             "LEFT JOIN pg_catalog.pg_collation l ON l.oid = attcollation ORDER BY n, attnum",
         parameters, control);
     for (int row = 0; row < PQntuples(rows.get()); ++row) {
       const auto text = [&](int i) { return cell(rows, row, i); };
       Table& table = tables[number<std::size_t>(rows, row, 0, "a number") - 1];
       table.columns.push_back({std::string(text(1)), number<std::uint32_t>(rows, row, 2, "an OID"), number<std::int32_t>(rows, row, 3, "a modifier"),
-                               text(4) == "t", text(5) == "t", text(6) == "t", std::string(text(7))});
+                               text(4) == "t", text(5) == "t", text(6) == "t", std::string(text(7)), text(9) == "t"});
       table.row_security |= text(8) == "t";
     }
     for (const Table& table : tables)
@@ -162,6 +165,20 @@ class Transaction {
             .code("42501")
             .at(session_->where());
     return tables;
+  }
+
+  /// Notes in `bound` which of its ends no event id of the plan's history is beyond, where an index says so at once; then a reading need not compare each row
+  /// with them, which costs a fifth of a sum by key. Errors: `schema` if there is no such column.
+  void look_at_ids(const QueryPlan& plan, const Table& table, Bound& bound, const Control& control) {
+    if (plan.history == History::current || !bound.last_event_id) return;
+    const TableColumn& id = table.column(bound.event_id);
+    if (!id.leads_index || id.logical() != Type::int64) return;
+    const std::string name = identifier(bound.event_id);
+    const Result row = session_->query("SELECT coalesce(min(" + name + ") >= 0, true), coalesce(max(" + name + ") <= " + std::to_string(*bound.last_event_id) +
+                                           "::numeric, true) FROM " + quoted_relation(plan.relation),
+                                       {}, control);
+    bound.none_below = cell(row, 0, 0) == "t";
+    bound.none_above = id.not_null && cell(row, 0, 1) == "t";  // a NULL is neither above nor at the epoch
   }
 
   /// `SET LOCAL …`

@@ -81,6 +81,7 @@ struct TableColumn {
   bool deterministic = true;  ///< equality by its collation is equality of bytes
   bool as_text = false;       ///< an enum, or a text type of an extension
   std::string type_name{};
+  bool leads_index = false;  ///< a btree of all rows begins with it: its least and its greatest value are found at once
 
   std::string expression() const {
     using namespace copy_binary;
@@ -124,6 +125,8 @@ struct Bound {
   std::string event_id;
   std::optional<std::uint64_t> last_event_id;
   Form form = Form::plain;
+  bool none_below = false;  ///< no event id is below zero: proved in this very snapshot (Transaction::look_at_ids)
+  bool none_above = false;  ///< none is above the last one, and none is NULL: as well
 };
 
 struct Rendered {
@@ -259,8 +262,9 @@ inline Rendered render(const QueryPlan& plan, const Table& table, const Bound& b
     if (bound.last_event_id) {
       const bool whole = id.logical() == Type::int64;  // compared as bigint, or its index could not serve
       const std::uint64_t last = whole && *bound.last_event_id > std::uint64_t{INT64_MAX} ? std::uint64_t{INT64_MAX} : *bound.last_event_id;
-      from += " WHERE " + name + " >= 0 AND " + name + " <= " + std::to_string(last) +
-              (whole ? "::bigint" : "::numeric");  // no parameter: those are looked up for every row
+      // No parameter: those are looked up for every row.
+      if (!bound.none_below) from += " WHERE " + name + " >= 0";
+      if (!bound.none_above) from += (bound.none_below ? " WHERE " : " AND ") + name + " <= " + std::to_string(last) + (whole ? "::bigint" : "::numeric");
     }
     if (bound.form == Form::distinct) {
       const std::string rows = " FROM (" + from + ") AS r";
