@@ -55,6 +55,33 @@ struct Schema {
   bool has_token = false;
 };
 
+/// A standby of this test's own (live/standby.sh), which goes with it.
+class Standby {
+ public:
+  Standby() : name_("standby-" + std::to_string(getpid())) {
+    const int failed = run("start");
+    if (failed != 0) run("stop");
+    REQUIRE(failed == 0);
+  }
+  Standby(const Standby&) = delete;
+  Standby& operator=(const Standby&) = delete;
+  ~Standby() { run("stop"); }
+
+  std::string dsn() const { return "host='" + variable("EPOCHCUT_SERVERS_DIR") + "/postgres/" + name_ + "' user=epochcut dbname=exchange"; }
+
+ private:
+  static std::string variable(const char* name) {
+    const char* const value = std::getenv(name);
+    return value == nullptr ? "" : value;
+  }
+  int run(const std::string& command) const {
+    const std::string servers = variable("EPOCHCUT_SERVERS_SH"), examples = servers.substr(0, servers.rfind('/'));
+    return std::system(("sh '" + examples + "/../tests/live/standby.sh' " + command + " '" + variable("EPOCHCUT_SERVERS_DIR") + "' " + name_).c_str());
+  }
+
+  std::string name_;
+};
+
 /// A thread that is told to stop and waited for, also when the test fails.
 class Joined {
  public:
@@ -186,6 +213,48 @@ TEST_CASE("several readers see ONE moment, whatever is written between them") {
   }
   CHECK(torn == 0);
   CHECK(moments > 20);  // else nothing was written, and nothing is shown
+}
+
+TEST_CASE("several readers see ONE moment of a standby too, while it follows its primary") {
+  const Standby standby;
+  Schema schema("standby");
+  schema.pg.execute("create table t (id bigint primary key, v bigint not null); insert into t select i, 0 from generate_series(1, 100000) i; analyze t");
+  const std::string dsn = standby.dsn() + " options='-c search_path=" + schema.name + "' application_name=" + schema.name;
+  exchange::PostgresWriter look(dsn);
+  REQUIRE(look.execute("select pg_is_in_recovery()")(0, 0) == "t");
+  const std::string written(schema.pg.execute("select pg_current_wal_lsn()")(0, 0));
+  const auto caught_up = [&] { return look.execute("select pg_last_wal_replay_lsn() >= '" + written + "'::pg_lsn")(0, 0) == "t"; };
+  for (int i = 0; i < 600 && !caught_up(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  REQUIRE(caught_up());
+
+  PostgresOptions options;
+  options.readers = 4;
+  Postgres source(dsn, {}, options), primary = schema.source(1);
+  const Query query = current("t").key("id").values("v");
+  const auto [here, here_proof] = take(source, query);
+  const auto [there, there_proof] = take(primary, query);
+  CHECK(first_difference(there, here) == 100'000);
+  CHECK(here_proof.server != there_proof.server);
+  const auto sessions = look.execute("select count(*) from pg_stat_activity where pid <> pg_backend_pid() and application_name = '" + schema.name + "'");
+  CHECK(sessions(0, 0) == "4");  // each reader had one, and it is kept
+
+  std::atomic<bool> stop{false};
+  const Joined writer(stop, [&] {
+    exchange::PostgresWriter pg(schema.dsn());
+    while (!stop) pg.execute("update t set v = v + 1 where id in (9000, 19000, 29000, 39000, 49000, 59000, 69000, 79000, 89000, 99000)");
+  });
+  int torn = 0, moments = 0;
+  std::uint64_t last = 0;
+  for (int i = 0; i < 15; ++i) {
+    const auto [rows, proof] = take(source, query);
+    REQUIRE(rows.rows() == 100'000);
+    const auto values = rows.column("v").words();
+    for (std::size_t row = 8'999; row < 100'000; row += 10'000) torn += values[row] != values[8'999];
+    moments += values[8'999] != last;
+    last = values[8'999];
+  }
+  CHECK(torn == 0);
+  CHECK(moments > 8);  // else nothing arrived, and nothing is shown
 }
 
 TEST_CASE("a reader that fails fails all, and leaves nobody behind") {
