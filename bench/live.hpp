@@ -6,12 +6,19 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <functional>
+#include <initializer_list>
+#include <sstream>
 #include <string>
+#include <string_view>
+#include <variant>
 #include <vector>
 
 #include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <curl/curl.h>
 #include <libpq-fe.h>
@@ -23,10 +30,77 @@ namespace live {
   std::exit(1);
 }
 
+/// One argument of a bench: a number or a text that follows it, or a flag.
+struct Argument {
+  std::string_view name;
+  std::variant<std::uint64_t*, std::string*, bool*> value;
+};
+
+/// Fills in what is given. On anything that is not in `arguments` the program ends with `usage`, as it does on --help.
+inline void read_arguments(int argc, char** argv, const char* usage, std::initializer_list<Argument> arguments) {
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view given = argv[i];
+    bool known = false;
+    for (const Argument& a : arguments) {
+      if (a.name != given) continue;
+      if (bool* const* flag = std::get_if<bool*>(&a.value)) {
+        **flag = known = true;
+      } else if (i + 1 < argc) {
+        known = true;
+        if (std::uint64_t* const* number = std::get_if<std::uint64_t*>(&a.value))
+          **number = std::strtoull(argv[++i], nullptr, 10);
+        else
+          *std::get<std::string*>(a.value) = argv[++i];
+      }
+      break;
+    }
+    if (known) continue;
+    const bool asked = given == "--help";
+    std::fputs(usage, asked ? stdout : stderr);
+    std::exit(asked ? 0 : 2);
+  }
+}
+
 inline double wall_s() {
   timespec t{};
   clock_gettime(CLOCK_MONOTONIC, &t);
   return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+}
+
+/// Of this process, all threads, with what the kernel does for it.
+inline double cpu_s() {
+  rusage used{};
+  getrusage(RUSAGE_SELF, &used);
+  const auto seconds = [](const timeval& t) { return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec); };
+  return seconds(used.ru_utime) + seconds(used.ru_stime);
+}
+
+/// Of the servers that examples/servers.sh runs: ClickHouse, and PostgreSQL with all of its processes. To 10 ms; 0 for servers that are others.
+inline double servers_cpu_s() {
+  static const char* const folder = std::getenv("EPOCHCUT_SERVERS_DIR");
+  if (folder == nullptr) return 0;
+  const auto number_in = [](const std::string& file) {
+    long number = 0;
+    std::ifstream(file) >> number;
+    return number;
+  };
+  static const long clickhouse = number_in(std::string(folder) + "/clickhouse/pid");
+  static const long postgres = number_in(std::string(folder) + "/postgres/data/postmaster.pid");
+  double ticks = 0;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+    const long process = std::strtol(entry.path().filename().c_str(), nullptr, 10);
+    if (process == 0) continue;
+    std::string stat;
+    std::getline(std::ifstream(entry.path() / "stat"), stat);
+    std::istringstream fields(stat.substr(std::min(stat.size(), stat.rfind(')') + 2)));  // behind the name, which may hold anything
+    std::string text;
+    long parent = 0;
+    fields >> text >> parent;
+    if (process != clickhouse && process != postgres && parent != postgres) continue;
+    for (int field = 5; field <= 17 && fields >> text; ++field)  // 14 and 15 are its own; 16 and 17 those of children that have ended
+      if (field >= 14 && (field <= 15 || process == postgres)) ticks += std::strtod(text.c_str(), nullptr);
+  }
+  return ticks / static_cast<double>(sysconf(_SC_CLK_TCK));
 }
 
 inline double median(std::vector<double> of) {

@@ -6,11 +6,8 @@
 #include <cstdlib>
 #include <functional>
 #include <string>
-#include <string_view>
 #include <thread>
 #include <vector>
-
-#include <sys/resource.h>
 
 #include <curl/curl.h>
 #include <libpq-fe.h>
@@ -22,7 +19,7 @@
 #include "live.hpp"
 
 using namespace epochcut;
-using live::ask, live::clickhouse_url, live::fail, live::Libpq, live::post, live::postgres_dsn, live::throw_away, live::wall_s;
+using live::ask, live::clickhouse_url, live::cpu_s, live::fail, live::Libpq, live::post, live::postgres_dsn, live::throw_away, live::wall_s;
 
 namespace {
 
@@ -39,14 +36,6 @@ struct Options {
   std::string only;
   bool json = false;
 };
-
-/// Of this process, all threads, with what the kernel does for it.
-double cpu_s() {
-  rusage used{};
-  getrusage(RUSAGE_SELF, &used);
-  const auto seconds = [](const timeval& t) { return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec); };
-  return seconds(used.ru_utime) + seconds(used.ru_stime);
-}
 
 struct Amount {
   std::uint64_t rows = 0, bytes = 0;
@@ -190,17 +179,7 @@ void postgres_read(Report& report, const std::string& name, const QueryPlan& pla
 
 int main(int argc, char** argv) {
   Options options;
-  for (int i = 1; i < argc; ++i) {
-    const std::string_view argument = argv[i];
-    if (argument == "--json")
-      options.json = true;
-    else if (argument == "--rows" && i + 1 < argc)
-      options.rows = std::strtoull(argv[++i], nullptr, 10);
-    else if (argument == "--only" && i + 1 < argc)
-      options.only = argv[++i];
-    else
-      return std::fputs(usage, argument == "--help" ? stdout : stderr), argument == "--help" ? 0 : 2;
-  }
+  live::read_arguments(argc, argv, usage, {{"--rows", &options.rows}, {"--only", &options.only}, {"--json", &options.json}});
   if (options.rows < 100) return std::fputs(usage, stderr), 2;
   try {
     const std::uint64_t narrow = options.rows, wide = options.rows * 2 / 5;

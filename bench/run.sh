@@ -95,9 +95,9 @@ if [ -z "${TMPDIR:-}" ] && [ -w /dev/shm ] && [ "$(df -Pk /dev/shm | awk 'NR == 
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/epochcut-bench.XXXXXX") || fail 1 "can't make a temporary folder."
 chmod 711 "$scratch" # for root the servers run as another account
 
-absent() { # PEER WHY
+absent() { # PEER WHY [TASK]
   say "absent: $1: $2"
-  printf '{"peer": "%s", "task": "all", "absent": "%s"}\n' "$1" "$(printf %s "$2" | tr '"\n' "' ")" >>"$lines/peer-absent.jsonl"
+  printf '{"peer": "%s", "task": "%s", "absent": "%s"}\n' "$1" "${3:-all}" "$(printf %s "$2" | tr '"\n' "' ")" >>"$lines/peer-absent.jsonl"
 }
 
 lines=$scratch/lines
@@ -209,7 +209,8 @@ if [ "$mode" = full ]; then
   repetitions=3
   bench ordered_diff ordered_diff_bench --json --rows $((rows * 10)) --repetitions 3 --only narrow.equal
   bench hashed_diff hashed_diff_bench --json --rows $((rows * 10)) --repetitions 3 --only narrow.equal
-  bench fold fold_bench --json --rows $((rows * 10)) --repetitions 3 --only latest
+  bench fold fold_bench --json --rows $((rows * 10)) --repetitions 3 --only 'latest$'
+  bench fold fold_bench --json --rows $((rows * 10)) --repetitions 3 --only key_ordered
   repetitions=7
 fi
 
@@ -230,13 +231,16 @@ bench compare compare_bench --json --rows "$compared" --memory-rows "$streamed"
 bench bisect bisect_bench --json --rows "$rows"
 
 if [ "$peers" = yes ]; then
-  absent "data-diff" "it comes by pip only, which this script does not use"
+  absent "data-diff" "it comes by pip only, which this script does not use" "full compare"
   say "peers: the servers themselves"
   sh "$repository/bench/peers/servers.sh" "$compared" 3 >"$lines/peer-servers.jsonl" 2>"$scratch/stderr" ||
     absent "plain SQL in both servers" "$(tail -n 1 "$scratch/stderr")"
   if [ -d "$cache/node_modules" ]; then
     say "peers: DuckDB"
     node "$repository/bench/peers/duckdb.mjs" "$cache" "$rows" 3 >"$lines/peer-duckdb.jsonl" 2>"$scratch/stderr" || absent "DuckDB" "$(tail -n 1 "$scratch/stderr")"
+    say "peers: DuckDB over CSV"
+    node "$repository/bench/peers/duckdb.mjs" "$cache" "$compared" 5 csv "$scratch" >"$lines/peer-duckdb-csv.jsonl" 2>"$scratch/stderr" ||
+      absent "DuckDB over CSV" "$(tail -n 1 "$scratch/stderr")" "full compare"
   fi
   if [ -x "$build/bench/clickhouse_peer" ]; then
     say "peers: ClickHouse 26 in process"

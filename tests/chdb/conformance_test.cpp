@@ -6,10 +6,11 @@
 
 #include <epochcut/testing/conformance.hpp>
 
-#include "chdb/engine.hpp"
+#include "chdb/pair.hpp"
 
 using namespace epochcut;
 using namespace epochcut::testing;
+using namespace live;
 
 namespace {
 
@@ -51,7 +52,7 @@ std::string type_of(const Field& f) {
 }  // namespace
 
 TEST_CASE("ClickHouse 26 in process answers as evaluate does") {
-  live::Engine engine;
+  Engine engine;
   Chdb source = engine.source();
   const auto load = [&](const std::string& name, const Relation& rows) {
     std::string columns;
@@ -69,5 +70,46 @@ TEST_CASE("ClickHouse 26 in process answers as evaluate does") {
     CHECK(report.refused > 5);
     CHECK(report.rows > 1'000);
     for (const char* table : {"unique", "replayed", "conflicting"}) engine.execute(std::string("DROP TABLE conformance_") + table + " SYNC");
+  }
+}
+
+TEST_CASE("a full compare with the engine in this process, streamed and bisected") {
+  Pair pair("full", "Decimal(38, 8)");
+  std::vector<Event> all;
+  for (std::uint64_t n = 1; n <= 300; ++n) all.push_back({n, 0, n % 2 == 0 ? "EUR" : "USD", std::to_string(n) + ".5"});
+  std::string rows,
+      copied =
+          "create table ledger_rows (event_id bigint primary key, currency text not null, amount numeric(38, 8) not null); insert into ledger_rows values ";
+  for (const Event& e : all) {
+    rows += Pair::row(e);
+    copied += (e.sequence == 1 ? "(" : ", (") + std::to_string(e.id()) + ", '" + e.currency + "', " + e.amount + ")";
+  }
+  pair.engine.insert("transactions", rows);
+  pair.commit(all);
+  pair.pg().execute(copied);
+  Postgres ledger = pair.ledger();
+  Chdb analytics = pair.engine.source();
+  const auto full = [&](Method method) {
+    return full_compare(ledger,
+                        {.id = "rows",
+                         .left = {ledger, current("ledger_rows").key("event_id").values("currency", "amount")},
+                         .right = {analytics, events("transactions").values("currency", "amount")}},
+                        {.check = quick(), .bisect = {.method = method, .rows_min = 4, .cells_first_max = 8, .fetch_bytes_max = 0}});
+  };
+  for (const Method method : {Method::bisect, Method::stream}) {
+    const Outcome o = full(method);
+    INFO(to_text(o));
+    CHECK(o.status == Status::pass);
+    CHECK(o.counts.equal == 300);
+    CHECK(o.how == (method == Method::bisect ? "bisected, as asked for" : "streamed, as asked for"));
+    if (method == Method::bisect) CHECK(o.left.wire_rows + o.right.wire_rows == 0);
+  }
+  pair.pg().execute("update ledger_rows set amount = amount + 0.00000001 where event_id = 77 * 256");
+  for (const Method method : {Method::bisect, Method::stream}) {
+    const Outcome o = full(method);
+    INFO(to_text(o));
+    CHECK(o.reason == Reason::differs);
+    CHECK(o.counts.changed == 1);
+    CHECK(o.message.find(std::to_string(77 << 8)) != std::string::npos);
   }
 }
