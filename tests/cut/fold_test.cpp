@@ -164,6 +164,8 @@ Asked asked() {
   return a;
 }
 
+constexpr int enough = 1000;  // tables, for each kind to come up; a run by hand may ask for fewer
+
 }  // namespace
 
 TEST_CASE("fold is evaluate, over random plans and rows in any order; and it leaves to evaluate what only that can say") {
@@ -180,14 +182,13 @@ TEST_CASE("fold is evaluate, over random plans and rows in any order; and it lea
     RC_ASSERT(fast == plain);
     if (!fails) RC_ASSERT(folding::answer(a.plan, a.rows, a.as_of, a.form).has_value() || a.rows.fields[0].column.type() == Type::int64);
   }));
-  // Each kind has come up; else the above has shown little. A run by hand may ask for so few tables that one does not.
-  constexpr int enough = 1000;
+  // Each kind has come up; else the above has shown little.
   if (refused + answered >= enough)
     for (const int seen : {refused, answered, conflicting, overflowing, by_latest, summed}) CHECK(seen > 0);
 }
 
 TEST_CASE("a fold whose parts are read on several threads is fold") {
-  int split = 0, refused = 0, summed = 0, newest = 0;
+  int cases = 0, split = 0, summed = 0, newest = 0;
   CHECK(rc::check("split is evaluate", [&] {
     Asked a = asked();
     a.form = Form::plain;
@@ -201,9 +202,10 @@ TEST_CASE("a fold whose parts are read on several threads is fold") {
       return fold.answer();
     });
     const bool fails = plain.find(" rows, ") == std::string::npos;
-    refused += fails, summed += !fails && a.plan.grouped(), newest += !fails && a.plan.history == History::latest;
+    ++cases, summed += !fails && a.plan.grouped(), newest += !fails && a.plan.history == History::latest;
     RC_ASSERT(fast == plain);
   }));
+  if (cases < enough) return;
   CHECK(split > 10);
   CHECK(summed > 10);
   CHECK(newest > 10);

@@ -4,11 +4,8 @@
 
 #include <algorithm>
 #include <functional>
-#include <map>
 
-#include <epochcut/cut/evaluate.hpp>
-#include <epochcut/testing/manual_clock.hpp>
-
+#include "diff/memory_side.hpp"
 #include "diff/random_tables.hpp"
 #include "testing/tables.hpp"
 
@@ -16,117 +13,9 @@ using namespace epochcut;
 using namespace random_tables;
 using namespace tables;
 using epochcut::testing::ManualClock;
+using memory_side::MemorySide;
 
 namespace {
-
-/// One side in memory, its first column the key. Its digests are the library's own; it can be made to lie, and to be slow.
-class MemorySide {
- public:
-  static constexpr std::string_view engine = "memory";
-
-  explicit MemorySide(Relation rows) : rows_(std::move(rows)) {}
-
-  std::function<void(int question, Relation& rows)> before_question = [](int, Relation&) {};
-  std::function<void(std::vector<CellDigest>& cells)> lie = [](std::vector<CellDigest>&) {};
-  bool drop_fetched_row = false, another_event_fetched = false;
-  std::optional<Digest> token{};
-  ManualClock* watch = nullptr;
-  double hash_ms = 0, send_ms = 0;  ///< of a row
-  Millis trip{0};
-  int questions = 0, fetches = 0;
-  std::size_t ranges_most = 0;
-  std::string refused{};
-
-  std::string name() const { return "memory"; }
-  std::optional<Digest> expected() const { return token; }
-  std::uint64_t bytes() const { return bytes_; }
-  std::vector<DigestColumn> columns() const {
-    std::vector<DigestColumn> columns;
-    for (const Field& f : rows_.fields)
-      columns.push_back(
-          {.name = f.name, .role = f.role, .type = f.column.type(), .scale = f.column.scale(), .why_refused = f.role == Role::value ? refused : ""});
-    return columns;
-  }
-  void use(const DigestForm& form) { form_ = form; }
-
-  KeyBounds bounds(const Control&) {
-    KeyBounds bounds{.rows = rows_.rows()};
-    for (std::size_t row = 0; row < rows_.rows(); ++row) {
-      if (is_null(row)) continue;
-      bounds.least = bounds.keyed ? std::min(bounds.least, key(row)) : key(row);
-      bounds.greatest = bounds.keyed ? std::max(bounds.greatest, key(row)) : key(row);
-      bounds.keyed = true;
-    }
-    return bounds;
-  }
-
-  void ask(const KeyGrid& grid, std::span<const KeyRange> ranges, const Control&) {
-    before_question(questions++, rows_);
-    ranges_most = std::max(ranges_most, ranges.size());
-    std::map<std::uint64_t, CellDigest> cells;
-    double hashed = 0;
-    for (std::size_t row = 0; row < rows_.rows(); ++row) {
-      if (!in(ranges, row)) continue;
-      std::uint64_t n = grid.cells;
-      if (!is_null(row)) {
-        const Int128 above = key(row) - grid.base;
-        n = above < 0 ? 0 : static_cast<std::uint64_t>(std::min<Int128>(above >> grid.shift, static_cast<Int128>(grid.cells) - 1));
-      }
-      CellDigest& cell = cells[n];
-      cell.cell = n;
-      RowHash hash;
-      for (const AgreedCell& agreed : form_.cells) hash.absorb(rows_.column(agreed.name)[row]);
-      cell.rows += hash.digest();
-      if (token) cell.ids += digest_of_event_id(static_cast<std::uint64_t>(key(row)));
-      ++hashed;
-    }
-    pass(hashed * hash_ms);
-    answer_.clear();
-    for (const auto& [n, cell] : cells) answer_.push_back(cell);
-    bytes_ += 64 * answer_.size();
-    lie(answer_);
-  }
-  std::vector<CellDigest> answer(const Control&) { return answer_; }
-
-  AnyCursor fetch(std::span<const KeyRange> ranges, const Control&) {
-    ++fetches;
-    ranges_most = std::max(ranges_most, ranges.size());
-    Relation sent = rows_.empty_copy();
-    Proof proof;
-    if (token) proof.ids = Digest{};
-    for (std::size_t row = 0; row < rows_.rows(); ++row) {
-      if (!in(ranges, row)) continue;
-      if (token) *proof.ids += digest_of_event_id(static_cast<std::uint64_t>(key(row)) + std::exchange(another_event_fetched, false));
-      if (drop_fetched_row && !ranges.empty() && sent.rows() == 0 && std::exchange(drop_fetched_row, false)) continue;
-      sent.append_row(rows_, row);
-    }
-    pass(static_cast<double>(sent.rows()) * send_ms);
-    proof.rows = sent.rows(), proof.bytes = sent.bytes();
-    return AnyCursor(new RelationCursor(std::move(sent), std::move(proof)));
-  }
-
- private:
-  bool is_null(std::size_t row) const { return rows_.fields[0].column.is_null(row); }
-  Int128 key(std::size_t row) const { return is_null(row) ? 0 : rows_.fields[0].column[row].as_decimal().unscaled; }
-  bool in(std::span<const KeyRange> ranges, std::size_t row) const {
-    if (ranges.empty()) return true;
-    for (const KeyRange& range : ranges) {
-      if (range.null != is_null(row)) continue;
-      if (range.null || ((!range.from || key(row) >= *range.from) && (!range.below || key(row) < *range.below))) return true;
-    }
-    return false;
-  }
-  void pass(double ms) {
-    if (watch != nullptr) watch->advance(trip + Millis(static_cast<Millis::rep>(ms)));
-  }
-
-  Relation rows_;
-  DigestForm form_;
-  std::vector<CellDigest> answer_;
-  std::uint64_t bytes_ = 0;
-};
-
-static_assert(Digestible<MemorySide>);
 
 /// `rows` keys from `first` on, `step` apart; value = key * 3.
 Relation numbered(std::uint64_t rows, std::int64_t first = 0, std::int64_t step = 1) {
@@ -365,6 +254,33 @@ TEST_CASE("the cheaper way is taken, by what a sample of both has cost") {
   // Few rows are streamed, unseen.
   MemorySide l(numbered(10)), r(numbered(10));
   CHECK(told(l, r, {}).result.why == "streamed: 10 rows are few");
+}
+
+TEST_CASE("the choice asks the follower alone for a count, and wherever the other side's keys lie nothing is missed") {
+  const Relation all = numbered(30'000, 0, 256);
+  MemorySide counted(all), follower(all);
+  CHECK(told(counted, follower, {.method = Method::automatic, .stream_rows_max = 30'000}).result.used == Method::stream);
+  CHECK(counted.counted + follower.counted == 1);
+  CHECK(follower.counted == 1);
+  for (const std::int64_t first : {std::int64_t{-4'000'000'000'000}, std::int64_t{0}, std::int64_t{7}, std::int64_t{1} << 61})
+    for (const std::uint64_t rows : {std::uint64_t{1}, std::uint64_t{3'000}, std::uint64_t{30'000}})
+      for (const double hash_ms : {0.001, 1.0}) {
+        ManualClock clock;
+        const Control control{.clock = &clock};
+        const Relation other = numbered(rows, first, 256);
+        const auto both_ways = [&](const Relation& l_rows, const Relation& r_rows) {
+          MemorySide l(l_rows), r(r_rows);
+          l.watch = r.watch = &clock, l.hash_ms = r.hash_ms = hash_ms, l.send_ms = r.send_ms = 0.03;
+          FirstDifferences some(10);
+          const Bisected found = bisect(l, r, {}, some, {.stream_rows_max = 0}, control);
+          BlockCursor plain_l({l_rows}), plain_r({r_rows});
+          FirstDifferences plain_some(10);
+          const DiffCounts counts = diff(plain_l, plain_r, {}, plain_some);
+          CHECK(lines_of(found.counts, some.take()) == lines_of(counts, plain_some.take()));
+        };
+        both_ways(all, other);
+        both_ways(other, all);
+      }
 }
 
 TEST_CASE("what can't be hashed alike is streamed, or refused to who insists") {

@@ -1,4 +1,5 @@
-// Every transaction of a live exchange, streamed from both stores while it trades: equal while they are, and the one row named when they are not.
+// Every transaction of a live exchange, streamed from both stores or bisected in them while it trades: equal while they are, and the one row named when they
+// are not.
 #include <epochcut/epochcut.hpp>
 #include <epochcut/source/clickhouse.hpp>
 #include <epochcut/source/postgres.hpp>
@@ -16,6 +17,7 @@
 using namespace exchange;
 using namespace std::chrono_literals;
 using epochcut::FullCompareOptions;
+using epochcut::Method;
 using epochcut::Millis;
 using epochcut::Outcome;
 using epochcut::Reason;
@@ -75,8 +77,11 @@ TEST_CASE("all rows of a busy exchange, at one cut after the other") {
     RunningEngine engine(pair.options);
     std::uint64_t before = 0;
     for (int i = 0; i < 8; ++i) {
-      const Outcome o = pair.compare();
-      INFO(o.message);
+      const Method method = i % 2 == 0 ? Method::stream : Method::bisect;
+      const Outcome o = pair.compare({.bisect = {.method = method}});
+      INFO(to_text(o));
+      CHECK(o.how.starts_with(method == Method::bisect ? "bisected, as asked for" : "streamed, as asked for"));
+      if (method == Method::bisect) CHECK(o.left.wire_rows + o.right.wire_rows == 0);  // by their digests alone
       REQUIRE(o.status == Status::pass);
       CHECK(o.claim == epochcut::Claim::every_value);
       CHECK(o.epoch->sequence >= 2'000);
@@ -97,18 +102,24 @@ TEST_CASE("one changed, lost or extra row among ten thousand is the one that is 
     const Corruption c = corrupt_newest(pair.options, fault, "transactions", "", "0.00000001");
     FullCompareOptions how;
     how.check.horizon = {.budget = Millis{300}, .max_visibility_lag = Millis{50}};
-    const Outcome o = pair.compare(how);
-    INFO(name_of(fault) << ": " << o.message);
-    switch (fault) {
-      case Fault::duplicate_row: CHECK(o.status == Status::pass); continue;
-      case Fault::conflicting_row: CHECK(o.reason == Reason::conflicting_rows); break;
-      case Fault::delete_row: CHECK(o.reason == Reason::missing_rows); break;
-      case Fault::extra_row: CHECK(o.reason == Reason::extra_rows); break;
-      default: CHECK(o.reason == Reason::differs); break;
+    for (const Method method : {Method::stream, Method::bisect, Method::automatic}) {
+      how.bisect = {.method = method, .rows_min = 8, .stream_rows_max = 0, .cells_first_max = 16, .fetch_bytes_max = 0};
+      const Outcome o = pair.compare(how);
+      INFO(name_of(fault) << ": " << to_text(o));
+      switch (fault) {
+        case Fault::duplicate_row: CHECK(o.status == Status::pass); continue;
+        case Fault::conflicting_row: CHECK(o.reason == Reason::conflicting_rows); break;
+        case Fault::delete_row: CHECK(o.reason == Reason::missing_rows); break;
+        case Fault::extra_row: CHECK(o.reason == Reason::extra_rows); break;
+        default:
+          CHECK(o.reason == Reason::differs);
+          CHECK(o.how.starts_with("checked") == false);
+          if (method == Method::bisect) CHECK(o.right.wire_rows < 100);  // several rounds, and then a range or two
+      }
+      CHECK(o.status == Status::fail);
+      CHECK(o.message.find(std::to_string(c.event_id)) != std::string::npos);
+      CHECK(o.counts.differences() <= 1);
     }
-    CHECK(o.status == Status::fail);
-    CHECK(o.message.find(std::to_string(c.event_id)) != std::string::npos);
-    CHECK(o.counts.differences() <= 1);
   }
 }
 
@@ -147,15 +158,18 @@ TEST_CASE("a snapshot is let go of when its time is up, and nothing stays open b
   pair.run_to(3'000);
   FullCompareOptions how;
   how.snapshot_budget = Millis{1};
-  const Outcome o = pair.compare(how);
-  INFO(o.message);
-  CHECK(o.status == Status::error);
-  CHECK(o.reason == Reason::timeout);
-  CHECK(o.message.find("snapshot_budget") != std::string::npos);
-  std::string open = "?";
-  for (int i = 0; i < 100 && open != "0"; ++i, std::this_thread::sleep_for(50ms))
-    open = pair.ledger.execute("SELECT count(*) FROM pg_stat_activity WHERE state LIKE '%transaction%' AND query LIKE '%" + pair.options.layout.schema +
-                               "%' AND pid <> pg_backend_pid()")(0, 0);
-  CHECK(open == "0");
-  CHECK(pair.compare().status == Status::pass);
+  for (const Method method : {Method::stream, Method::bisect}) {
+    how.bisect.method = method;
+    const Outcome o = pair.compare(how);
+    INFO(o.message);
+    CHECK(o.status == Status::error);
+    CHECK(o.reason == Reason::timeout);
+    CHECK(o.message.find("snapshot_budget") != std::string::npos);
+    std::string open = "?";
+    for (int i = 0; i < 100 && open != "0"; ++i, std::this_thread::sleep_for(50ms))
+      open = pair.ledger.execute("SELECT count(*) FROM pg_stat_activity WHERE state LIKE '%transaction%' AND query LIKE '%" + pair.options.layout.schema +
+                                 "%' AND pid <> pg_backend_pid()")(0, 0);
+    CHECK(open == "0");
+    CHECK(pair.compare({.bisect = {.method = method}}).status == Status::pass);
+  }
 }

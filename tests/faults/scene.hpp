@@ -150,6 +150,8 @@ class Scene {
         "create table ledger_rows (event_id bigint primary key, currency text not null, amount numeric(38, 8) not null); insert into ledger_rows values ";
     for (const live::Event& e : events) copied += (&e == &events.front() ? "(" : ", (") + std::to_string(e.id()) + ", '" + e.currency + "', " + e.amount + ")";
     world.pg.execute(copied);
+    world.pg.execute(
+        "create table other_rows (like ledger_rows including all); insert into other_rows select event_id, currency, amount + (currency = 'C20')::int from ledger_rows");
     world.pg.execute("create role " + world.name + " login password '" + secret + "'; grant pg_read_all_data to " + world.name);
   }
   Scene(const Scene&) = delete;
@@ -203,13 +205,13 @@ struct Pair {
                            options);
   }
 
-  /// Every row, streamed out of a snapshot that is held.
-  Outcome full(const CheckOptions& options) {
+  /// Every row, streamed out of a snapshot that is held, or bisected in it in several rounds. In `other_rows` one of them differs.
+  Outcome full(const CheckOptions& options, epochcut::Method method = epochcut::Method::stream, const std::string& table = "ledger_rows") {
     return full_compare(ledger,
                         Invariant{"rows",
-                                  {ledger, current("ledger_rows").key("event_id").values("currency", "amount")},
+                                  {ledger, current(table).key("event_id").values("currency", "amount")},
                                   {analytics, epochcut::events("transactions").values("currency", "amount")}},
-                        {.check = options});
+                        {.check = options, .bisect = {.method = method, .rows_min = 2, .cells_first_max = 4, .fetch_bytes_max = 0}});
   }
 
   Postgres ledger;

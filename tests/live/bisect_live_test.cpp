@@ -8,6 +8,7 @@
 #include <epochcut/source/clickhouse_digest.hpp>
 #include <epochcut/source/postgres_digest.hpp>
 #include <epochcut/testing/manual_clock.hpp>
+#include <epochcut/verdict/report.hpp>
 
 #include "diff/random_tables.hpp"
 #include "live/world.hpp"
@@ -388,6 +389,87 @@ TEST_CASE("bisection: what it does not do is said before anything is read") {
   CHECK(right(events("transactions").key("currency").values("amount")) == Reason::schema);
   CHECK(right(Scene::query(), as_of(Stream{.id = "test"}, {5, 0})) == Reason::configuration);
   CHECK(right(Scene::query()) == Reason::none);
+}
+
+TEST_CASE("bisection: a full compare says by it what it says by a stream, and which way it went") {
+  Scene scene("full");
+  scene.make("wrong", "1", "if(n IN (1, 777, 778, 19999, 20000), '0.00000001', '0')");
+  scene.make("late", "n != 12345");
+  for (const char* table : {"wrong", "late"})
+    scene.world.pg.execute(std::string("insert into resume_token_digests select stream, authority, '") + table +
+                           "', row_count, sum_low, sum_high from resume_token_digests where relation = 'transactions'");
+  Postgres ledger(scene.world.dsn() + " application_name=" + scene.world.name, {.stream = "test"});
+  const auto full = [&](const BisectOptions& how, const std::string& table, const Query& left = Scene::query(), Millis budget = snapshot_budget_default) {
+    FullCompareOptions options{.check = quick(), .snapshot_budget = budget, .bisect = how};
+    options.check.differences_max = 100;
+    QueryPlan right = Scene::query().plan();
+    right.where = left.plan().where, right.relation = table;
+    return full_compare(ledger, {.id = "rows", .left = {ledger, left}, .right = {scene.analytics, Query(right)}}, options);
+  };
+  const BisectOptions streamed{.method = Method::stream}, chosen{.stream_rows_max = 0};
+  for (const BisectOptions& how : {several_rounds, streamed, chosen, BisectOptions{}}) {
+    Outcome o = full(how, "transactions");
+    INFO(to_text(o));
+    CHECK(o.status == Status::pass);
+    CHECK(o.claim == Claim::every_value);
+    CHECK(o.counts.equal == rows);
+    CHECK(o.left.rows == rows);
+    CHECK(o.right.rows == rows);
+    CHECK(o.right.ids == scene.world.ids);
+    CHECK_FALSE(o.left.server.name.empty());
+    CHECK_FALSE(o.right.server.name.empty());
+    if (how.method == Method::bisect) CHECK(o.left.wire_rows + o.right.wire_rows == 0);
+    if (how.method == Method::automatic) CHECK(contains(o.how, how.stream_rows_max == 0 ? "hashing all would take about" : "20000 events are few"));
+    o = full(how, "wrong");
+    INFO(to_text(o));
+    CHECK(o.reason == Reason::differs);
+    CHECK(random_tables::lines_of(o.counts, o.differences) == scene.by_diff("wrong"));
+    // A follower that lacks a row is not called equal, and nothing is called wrong by it: `check` says what it is.
+    o = full(how, "late");
+    INFO(to_text(o));
+    CHECK(o.status == Status::error);
+    CHECK(o.reason == Reason::horizon_not_proven);
+    CHECK(o.counts.equal == 0);
+    CHECK(contains(o.how, "checked: "));
+    // Some rows are compared, and all are proved.
+    o = full(how, "wrong", Scene::query().where("currency", "EUR"));
+    INFO(to_text(o));
+    CHECK(o.counts.changed == 1);  // 777, since n is EUR where 3 divides it
+    CHECK(o.counts.left == rows / 3);
+  }
+  // Keys that are texts: streamed, and that is said; refused to who insists.
+  scene.world.pg.execute("create table newest as select distinct on (currency) currency, amount from transactions order by currency, event_id desc");
+  const auto newest = [&](const BisectOptions& how) {
+    return full_compare(ledger,
+                        {.id = "newest",
+                         .left = {ledger, current("newest").key("currency").values("amount")},
+                         .right = {scene.analytics, latest("transactions").per("currency").values("amount")}},
+                        {.check = quick(), .bisect = how});
+  };
+  Outcome o = newest(chosen);
+  INFO(to_text(o));
+  CHECK(o.status == Status::pass);
+  CHECK(o.counts.equal == 3);
+  CHECK(contains(o.how, "streamed: "));
+  CHECK(contains(o.how, "by one key that is a whole number"));
+  o = newest(several_rounds);
+  INFO(to_text(o));
+  CHECK(o.status == Status::error);
+  CHECK(o.reason == Reason::schema);
+  CHECK(open_transactions(scene.world, "0"));
+
+  // The budget ends in the middle of a statement: the ledger needs two seconds for any of its rows.
+  scene.world.pg.execute("create view slow as select transactions.* from transactions, (select pg_sleep(2)) as s");
+  const Millis from = SystemClock::instance().now();
+  o = full(several_rounds, "transactions", Scene::query("slow"), Millis{300});
+  INFO(to_text(o));
+  CHECK((SystemClock::instance().now() - from).count() < 1'800);
+  CHECK(o.status == Status::error);
+  CHECK(o.reason == Reason::timeout);
+  CHECK(o.retryable);
+  CHECK(contains(o.message, "300 ms that the ledger's snapshot may stay open; raise snapshot_budget"));
+  CHECK(o.counts.equal + o.counts.differences() == 0);
+  CHECK(open_transactions(scene.world, "0"));
 }
 
 TEST_CASE("bisection: the snapshot is given up when its budget is used up, also in the middle of a statement") {

@@ -1,15 +1,57 @@
-// Every row of two tables, streamed: the verdict that `check` gives, whatever happened to the follower, while the writer goes on.
+// Every row of two tables, streamed or bisected: the verdict that `check` gives, whatever happened to the follower, while the writer goes on.
 #include <epochcut/verdict/full_compare.hpp>
 
 #include <random>
 
+#include <epochcut/verdict/report.hpp>
+
+#include "diff/memory_side.hpp"
 #include "testing/small_exchange.hpp"
 
 using namespace small_exchange;
+using memory_side::MemorySide;
 
 namespace {
 
 Query all_rows() { return events("transactions").values("currency", "amount"); }
+
+using Made = std::function<void(MemorySide&)>;  ///< what is done to a side before it is used
+
+AnyDigest side_of(AnyCursor cursor, std::optional<Digest> ids, const Control& control, const Made& made) {
+  auto* side = new MemorySide(collect(std::move(cursor), control).first);
+  AnyDigest owned(side);
+  side->token = ids;
+  made(*side);
+  return owned;
+}
+
+/// A ledger whose snapshot can hash its rows, and a follower that can.
+struct HashingLedger : Hooked {
+  Made made = [](MemorySide&) {};
+  AnyHeld hold(std::span<const QueryPlan> plans, const Control& control) {
+    struct Held final : HeldSnapshot {
+      Held(AnyHeld from, Made how) : inner(std::move(from)), made(std::move(how)) {}
+      const Snapshot& head() const override { return inner->head(); }
+      AnyCursor open(std::size_t i, bool any_order, const Control& control) override { return inner->open(i, any_order, control); }
+      AnyDigest digest(std::size_t i, const Control& control) override { return side_of(inner->open(i, false, control), {}, control, made); }
+      void release(const Control& control) override { inner->release(control); }
+      AnyHeld inner;
+      Made made;
+    };
+    return AnyHeld(new Held(Hooked::hold(plans, control), made));
+  }
+};
+struct HashingFollower : Hooked {
+  Made made = [](MemorySide&) {};
+  AnyDigest digest(const QueryPlan& plan, const AsOf& at, const Digest& ids, const Control& control) {
+    before("digest");
+    return side_of(memory->open(plan, at, Form::plain, control), ids, control, made);
+  }
+};
+static_assert(Holder<HashingLedger> && DigestFollower<HashingFollower> && !DigestFollower<Memory>);
+
+/// Small enough for several rounds over a handful of rows.
+constexpr BisectOptions bisected{.method = Method::bisect, .rows_min = 1, .cells_first_max = 4, .fetch_bytes_max = 0};
 
 /// A small exchange whose ledger keeps the transactions too.
 struct Both : Exchange {
@@ -24,6 +66,13 @@ struct Both : Exchange {
     FullCompareOptions options = more;
     options.check = this->options();
     return full_compare(ledger, rows(), options);
+  }
+  /// The same by stores that can hash.
+  Outcome hashed(
+      const BisectOptions& how, const Made& left_made = [](MemorySide&) {}, const Made& right_made = [](MemorySide&) {}) {
+    HashingLedger left{{&ledger}, left_made};
+    HashingFollower right{{&analytics}, right_made};
+    return full_compare(left, {.id = "rows", .left = {left, all_rows()}, .right = {right, all_rows()}}, {.check = options(), .bisect = how});
   }
 };
 
@@ -70,31 +119,176 @@ void happen(Both& x, std::mt19937& random, std::uint64_t& sequence) {
 }  // namespace
 
 TEST_CASE("whatever happens to a pair, all rows are judged as a check would") {
-  std::map<std::string, int> verdicts;
+  std::map<std::string, int> verdicts, ways;
   for (unsigned seed = 0; seed < 3'000; ++seed) {
-    std::string texts[2];
-    for (const bool streamed : {false, true}) {
+    std::string texts[3];
+    for (int way = 0; way < 3; ++way) {
       Both x;
       std::mt19937 random(seed);
       std::uint64_t sequence = 0;
       for (std::uint64_t i = random() % 6; i > 0; --i) happen(x, random, sequence);
-      const Outcome o = streamed ? x.full() : x.check(x.rows());
-      texts[streamed] = said(o);
-      if (streamed) ++verdicts[std::string(to_string(o.status)) + " " + std::string(to_string(o.reason))];
+      const Outcome o = way == 0 ? x.check(x.rows()) : way == 1 ? x.full() : x.hashed(bisected);
+      texts[way] = said(o);
+      if (way == 0) continue;
+      ++verdicts[std::string(way == 1 ? "streamed: " : "bisected: ") + std::string(to_string(o.status)) + " " + std::string(to_string(o.reason))];
+      ++ways[o.how.substr(0, o.how.find_first_of(":,"))];
     }
     INFO("seed " << seed);
-    // How long was waited before is part of that sentence, and all that may differ.
-    if (texts[0].find("horizon_not_proven") == std::string::npos)
-      REQUIRE(texts[1] == texts[0]);
-    else {
-      INFO(texts[0] << "\n--\n" << texts[1]);
-      REQUIRE(texts[1].starts_with("error horizon_not_proven"));
+    for (int way = 1; way < 3; ++way) {
+      INFO(texts[0] << "\n-- " << way << "\n" << texts[way]);
+      // How long was waited before is part of that sentence, and all that may differ.
+      if (texts[0].find("horizon_not_proven") == std::string::npos)
+        REQUIRE(texts[way] == texts[0]);
+      else
+        REQUIRE(texts[way].starts_with("error horizon_not_proven"));
     }
   }
-  for (const char* verdict :
-       {"pass none", "fail differs", "fail conflicting_rows", "fail missing_rows", "fail extra_rows", "error horizon_not_proven", "skipped empty"}) {
-    INFO(verdict);
-    CHECK(verdicts[verdict] > 0);
+  for (const std::string way : {"streamed: ", "bisected: "})
+    for (const char* verdict :
+         {"pass none", "fail differs", "fail conflicting_rows", "fail missing_rows", "fail extra_rows", "error horizon_not_proven", "skipped empty"}) {
+      INFO(way << verdict);
+      CHECK(verdicts[way + verdict] > 0);
+    }
+  for (const char* way : {"bisected", "streamed", "checked"}) {
+    INFO(way);
+    CHECK(ways[way] > 500);
+  }
+}
+
+TEST_CASE("a planted difference is found by each method, which is named with its reason") {
+  Events events;
+  for (std::uint64_t i = 1; i <= 2'000; ++i) events.push_back({i, "EUR", static_cast<std::int64_t>(i)});
+  Both x;
+  x.run_rows(events);
+  const auto run = [&](Method method, std::uint64_t stream_rows_max = 0) {
+    return x.hashed({.method = method, .rows_min = 4, .stream_rows_max = stream_rows_max, .cells_first_max = 16, .fetch_bytes_max = 0});
+  };
+  CHECK(run(Method::bisect).how == "bisected, as asked for");
+  CHECK(run(Method::stream).how == "streamed, as asked for");
+  CHECK(run(Method::automatic, 2'000).how == "streamed: 2000 events are few");
+  CHECK(contains(run(Method::automatic).how, "hashing all would take about"));
+  const Outcome equal = run(Method::bisect);
+  CHECK(equal.status == Status::pass);
+  CHECK(equal.claim == Claim::every_value);
+  CHECK(equal.counts.equal == 2'000);
+  CHECK(equal.left.wire_rows + equal.right.wire_rows == 0);
+  CHECK(equal.right.ids == equal.right.expected);
+  CHECK(equal.right.completeness == Completeness::proved);
+  CHECK(contains(to_text(equal), "2000 keys agree (bisected, as asked for)"));
+  CHECK(contains(to_json(equal), "\"how\":\"bisected, as asked for\""));
+
+  x.analytics.alter("transactions", [&](Relation& rows) {
+    events[122].cents = -1;
+    rows = transactions(events);
+  });
+  for (const Method method : {Method::bisect, Method::stream, Method::automatic}) {
+    const Outcome o = run(method);
+    INFO(to_text(o));
+    CHECK(o.status == Status::fail);
+    CHECK(o.reason == Reason::differs);
+    CHECK(o.counts.changed == 1);
+    CHECK(o.counts.equal == 1'999);
+    REQUIRE(o.differences.size() == 1);
+    CHECK(contains(to_text(o.differences[0]), std::to_string(123 << 8)));
+    if (method == Method::bisect) CHECK(o.right.wire_rows < 20);
+  }
+}
+
+TEST_CASE("what can't be bisected is streamed, and refused to who insists") {
+  Both x;
+  x.run_rows(three);
+  const BisectOptions chosen{.stream_rows_max = 0};
+  const auto refuse = [](MemorySide& side) { side.refused = "of a kind that has no text"; };
+  Outcome o = x.hashed(chosen, refuse);
+  CHECK(o.status == Status::pass);
+  CHECK(contains(o.how, "streamed: "));
+  CHECK(contains(o.how, "of a kind that has no text"));
+  o = x.hashed(bisected, refuse);
+  CHECK(o.status == Status::error);
+  CHECK(o.reason == Reason::schema);
+  CHECK(o.counts.equal == 0);
+  // A side that refuses when it is made: a text key, say.
+  const auto no_side = [](MemorySide&) { throw Failure(Reason::schema, "the key is a text"); };
+  CHECK(x.hashed(chosen, no_side).how == "streamed: the key is a text");
+  CHECK(x.hashed(
+             chosen, [](MemorySide&) {}, no_side)
+            .status == Status::pass);
+  CHECK(x.hashed(bisected, no_side).reason == Reason::schema);
+  // Stores that don't hash at all.
+  o = x.full({.bisect = chosen});
+  CHECK(o.status == Status::pass);
+  CHECK(contains(o.how, "streamed: the anchor does not count and hash its rows"));
+  CHECK(x.full({.bisect = bisected}).reason == Reason::configuration);
+  // A tolerance is for a check.
+  const Rule near{.column = "amount", .kind = Rule::Kind::within, .tolerance = {1, 2}};
+  o = full_compare(x.ledger, x.rows({near}), {.check = x.options(), .bisect = bisected});
+  CHECK(o.reason == Reason::configuration);
+  o = full_compare(x.ledger, x.rows({near}), {.check = x.options()});
+  CHECK(o.status == Status::pass);
+  CHECK(contains(o.how, "checked: "));
+}
+
+TEST_CASE("differences everywhere are streamed in the same snapshot") {
+  Events events;
+  for (std::uint64_t i = 1; i <= 3'000; ++i) events.push_back({i, "EUR", static_cast<std::int64_t>(i)});
+  Both x;
+  x.run_rows(events);
+  for (Event& e : events) e.cents = -1;
+  x.analytics.alter("transactions", [&](Relation& rows) { rows = transactions(events); });
+  const Outcome o = x.hashed({.method = Method::bisect, .fetch_bytes_max = 0});
+  INFO(to_text(o));
+  CHECK(contains(o.how, "then streamed, since "));
+  CHECK(o.reason == Reason::differs);
+  CHECK(o.counts.changed == 3'000);
+}
+
+TEST_CASE("a follower that moves while it is bisected, and a deadline inside a bisection, are errors") {
+  Events events;
+  for (std::uint64_t i = 1; i <= 400; ++i) events.push_back({i, "EUR", static_cast<std::int64_t>(i)});
+  Both x;
+  x.run_rows(events);
+  const Relation wrong = [&] {
+    Events other = events;
+    other[122].cents = -1;
+    return transactions(other);
+  }();
+  x.analytics.alter("transactions", [&](Relation& rows) { rows = wrong; });
+  const BisectOptions rounds{.method = Method::bisect, .rows_min = 4, .cells_first_max = 16, .fetch_bytes_max = 0};
+  Outcome o = x.hashed(
+      rounds, [](MemorySide&) {},
+      [](MemorySide& side) {
+        side.before_question = [](int question, Relation& rows) {
+          if (question != 1) return;
+          Relation changed = rows.empty_copy();
+          for (std::size_t row = 0; row < rows.rows(); ++row)
+            if (row != 122) changed.append_row(rows, row);
+          rows = changed;
+        };
+      });
+  CHECK(o.status == Status::error);
+  CHECK(o.reason == Reason::cut_violated);
+  CHECK(o.retryable);
+  CHECK(o.counts.equal + o.counts.differences() == 0);
+
+  for (int late_at = 0; late_at < 4; ++late_at) {
+    bool struck = false;
+    o = x.hashed(
+        rounds, [](MemorySide&) {},
+        [&](MemorySide& side) {
+          side.before_question = [&, late_at](int question, Relation&) {
+            if (question == late_at) x.clock.advance(Millis{61'000}), struck = true;
+          };
+        });
+    INFO(late_at << ": " << to_text(o));
+    if (!struck) {
+      CHECK(late_at >= 2);  // rounds there were
+      CHECK(o.reason == Reason::differs);
+      continue;
+    }
+    CHECK(o.status == Status::error);
+    CHECK(o.reason == Reason::timeout);
+    CHECK(contains(o.message, "60000 ms that the ledger's snapshot may stay open; raise snapshot_budget"));
+    CHECK(o.counts.equal + o.counts.differences() == 0);
   }
 }
 

@@ -165,16 +165,23 @@ class EpochCut {
     return source.visible(query.plan().relation, at, control).count >= read.expected->count;
   }
 
+  /// What a proved reading of a follower will be: who it is, as of what it is read, and what the token expects; no rows, no proof. Errors: as `read`.
+  template <Follower F>
+  std::pair<Read, AsOf> expect(F& follower, const Query& query, const Control& control) const {
+    query.plan().validate();
+    Read read;
+    AsOf at = begin(query.plan(), {}, read);
+    read.about = readable(follower).about(query.plan().relation, control);
+    require_stream(read.about, token_of(query.plan().relation));
+    return {std::move(read), std::move(at)};
+  }
+
   /// Reads a follower once, without waiting, and hands its cursor to `body`, which pulls it to its end; what `body` saw is worth something only if the
   /// reading that is returned is `proved`. Its rows are not in it. Errors: as `read`.
   template <Follower F, class Body>
   Read read_through(F& follower, const Query& query, const Control& control, Body body) const {
-    query.plan().validate();
+    auto [read, at] = expect(follower, query, control);
     auto&& source = readable(follower);
-    Read read;
-    const AsOf at = begin(query.plan(), {}, read);
-    read.about = source.about(query.plan().relation, control);
-    require_stream(read.about, token_of(query.plan().relation));
     AnyCursor cursor = source.open(query.plan(), at, Form::plain, control);
     body(*cursor);
     read.proof = cursor->proof();

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include <epochcut/cut/digest_side.hpp>
 #include <epochcut/cut/epoch_cut.hpp>
 
 namespace epochcut {
@@ -23,6 +24,8 @@ struct HeldSnapshot {
   virtual const Snapshot& head() const = 0;
   /// The rows of query `i` within the snapshot. A cursor must end, or be let go, before the next is opened. Errors: as a read.
   virtual AnyCursor open(std::size_t i, bool any_order, const Control& control) = 0;
+  /// Query `i` as a side that hashes itself within the snapshot, and lives no longer; none if there is no such way. Errors: as a side's.
+  virtual AnyDigest digest(std::size_t, const Control&) { return AnyDigest(); }
   /// Ends the snapshot. Not called: it is given up. Errors: as a read.
   virtual void release(const Control& control) = 0;
 };
@@ -63,6 +66,11 @@ class HeldCut {
   AnyCursor open(std::size_t i, bool any_order = false) {
     control_.check();
     return held_->open(i, any_order, control_);
+  }
+  /// Query `i` to be hashed instead of read, if the anchor can. Let it go before `release`. Errors: as `open`.
+  AnyDigest digest(std::size_t i) {
+    control_.check();
+    return held_->digest(i, control_);
   }
   /// Ends when the snapshot has to.
   const Control& control() const { return control_; }

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <concepts>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -16,62 +15,12 @@
 
 #include <epochcut/core/digest.hpp>
 #include <epochcut/cut/control.hpp>
+#include <epochcut/cut/digest_side.hpp>
 #include <epochcut/cut/source.hpp>
 #include <epochcut/diff/diff.hpp>
 #include <epochcut/diff/digest_form.hpp>
 
 namespace epochcut {
-
-/// Keys from `from` on and below `below`; without one of them unbounded on that side. `null`: the rows without a key, and no others.
-struct KeyRange {
-  std::optional<Int128> from{}, below{};
-  bool null = false;
-};
-
-/// Cells of 2^shift keys each, from `base` on. The first also holds every key below, the last every key above; cell number `cells` holds the NULLs. So each
-/// row is in exactly one of them, whatever its key.
-struct KeyGrid {
-  Int128 base = 0;
-  int shift = 0;
-  std::uint64_t cells = 1;
-
-  /// Of the cells `first` to `last`, both included. Precondition: both are below `cells`.
-  KeyRange range(std::uint64_t first, std::uint64_t last) const {
-    KeyRange range;
-    if (first > 0) range.from = base + (static_cast<Int128>(first) << shift);
-    if (last + 1 < cells) range.below = base + (static_cast<Int128>(last + 1) << shift);
-    return range;
-  }
-};
-
-/// `rows`: of whole rows that the query's filters let through. `ids`: of all event ids that the statement saw; zero where a side proves itself otherwise.
-struct CellDigest {
-  std::uint64_t cell = 0;
-  Digest rows, ids;
-};
-
-/// `least` and `greatest` are of the rows that have a key: `keyed` says whether there are any.
-struct KeyBounds {
-  std::uint64_t rows = 0;
-  bool keyed = false;
-  Int128 least = 0, greatest = 0;
-};
-
-/// One relation that can hash itself. Its engine works from `ask` on, so that two sides work at once; each `ask` is followed by one `answer`.
-template <class Side>
-concept Digestible = requires(Side& side, const Side& fixed, const DigestForm& form, const KeyGrid& grid, std::span<const KeyRange> ranges,
-                              const Control& control) {
-  { Side::engine } -> std::convertible_to<std::string_view>;
-  { fixed.columns() } -> std::same_as<std::vector<DigestColumn>>;
-  side.use(form);
-  { side.bounds(control) } -> std::same_as<KeyBounds>;
-  side.ask(grid, ranges, control);                                    ///< of the rows in any of `ranges`; no ranges: of all
-  { side.answer(control) } -> std::same_as<std::vector<CellDigest>>;  ///< rising cells; those without rows may be left out
-  { side.fetch(ranges, control) } -> std::same_as<AnyCursor>;         ///< in key order; no ranges: everything
-  { fixed.expected() } -> std::same_as<std::optional<Digest>>;        ///< of all event ids, by the token; nothing: there is no token to prove it by
-  { fixed.bytes() } -> std::same_as<std::uint64_t>;                   ///< sent and received, but for the answers of `fetch`
-  { fixed.name() } -> std::same_as<std::string>;                      ///< for people
-};
 
 enum class Method : std::uint8_t { automatic, bisect, stream };
 
@@ -133,11 +82,12 @@ inline std::string seconds(double ms) {
   return std::to_string(tenths / 10) + "." + std::to_string(tenths % 10) + " s";
 }
 
-template <Digestible Left, Digestible Right, DiffSink Sink>
+/// `Whole`: how everything is streamed where that is cheaper; DiffCounts().
+template <DiffSink Sink, class Whole>
 class Run {
  public:
-  Run(Left& left, Right& right, std::span<const Rule> rules, Sink& sink, const BisectOptions& options, const Control& control)
-      : left_(left), right_(right), rules_(rules), sink_(sink), options_(options), control_(control) {}
+  Run(DigestSide& left, DigestSide& right, std::span<const Rule> rules, Sink& sink, const BisectOptions& options, const Control& control, Whole* whole)
+      : left_(left), right_(right), rules_(rules), sink_(sink), options_(options), control_(control), whole_(whole) {}
 
   Bisected run() {
     if (why_streamed())
@@ -153,38 +103,43 @@ class Run {
 
   // ---- which way
 
-  /// Settles the form of the digests and the bounds of the keys. True, with a reason, if the rows are to be streamed.
+  /// Settles the form of the digests and the bounds of the keys. True, with a reason, if the rows are to be streamed. What a count of all rows costs is not
+  /// little beside streaming them, so only the follower is asked for one before the choice: what it lacks is streamed in any case.
   bool why_streamed() {
     if (options_.method == Method::stream) return because("asked for");
+    const bool insisted = options_.method == Method::bisect;
     try {
       const std::vector<DigestColumn> l = left_.columns(), r = right_.columns();
-      const DigestForm form = agree(l, r, Left::engine == Right::engine, rules_);
+      const DigestForm form = agree(l, r, left_.engine() == right_.engine(), rules_);
       left_.use(form), right_.use(form);
       if (!diffing::same_is_equal(diffing::match(shape_of(l), shape_of(r), rules_)))
         throw Failure(Reason::configuration, "a rule with a negative tolerance calls equal rows different, so digests say nothing; stream");
-      left_bounds_ = left_.bounds(control_), right_bounds_ = right_.bounds(control_);
+      bounds_ = right_bounds_ = right_.bounds(control_);
+      if (!insisted && (bounds_.rows <= options_.stream_rows_max || !bounds_.keyed)) return because(std::to_string(bounds_.rows) + " rows are few");
+      require_span();
+      if (!insisted && estimate()) return true;
+      left_bounds_ = left_.bounds(control_);
+      cover(left_bounds_);
+      require_span();
     } catch (const Failure& failure) {
-      if (options_.method == Method::bisect || (failure.kind != Reason::schema && failure.kind != Reason::configuration)) throw;
+      if (insisted || (failure.kind != Reason::schema && failure.kind != Reason::configuration)) throw;
       return because(failure.message);
     }
-    rows_ = std::max(left_bounds_.rows, right_bounds_.rows);
-    const bool keyed = left_bounds_.keyed || right_bounds_.keyed;
-    if (keyed) {
-      least_ = !left_bounds_.keyed ? right_bounds_.least : !right_bounds_.keyed ? left_bounds_.least : std::min(left_bounds_.least, right_bounds_.least);
-      greatest_ = !left_bounds_.keyed    ? right_bounds_.greatest
-                  : !right_bounds_.keyed ? left_bounds_.greatest
-                                         : std::max(left_bounds_.greatest, right_bounds_.greatest);
-    }
-    if ((greatest_ - least_) >> 63 != 0) {
-      if (options_.method == Method::automatic) return because("the keys span more than 63 bits");
+    if (insisted) out_.why = "bisected, as asked for";
+    return false;
+  }
+
+  void cover(const KeyBounds& more) {
+    bounds_.rows = std::max(bounds_.rows, more.rows);
+    if (!more.keyed) return;
+    bounds_.least = bounds_.keyed ? std::min(bounds_.least, more.least) : more.least;
+    bounds_.greatest = bounds_.keyed ? std::max(bounds_.greatest, more.greatest) : more.greatest;
+    bounds_.keyed = true;
+  }
+
+  void require_span() const {
+    if ((bounds_.greatest - bounds_.least) >> 63 != 0)
       throw Failure(Reason::configuration, "the keys span more than 63 bits, so they can't be cut into ranges; stream");
-    }
-    if (options_.method == Method::bisect) {
-      out_.why = "bisected, as asked for";
-      return false;
-    }
-    if (rows_ <= options_.stream_rows_max || !keyed) return because(std::to_string(rows_) + " rows are few");
-    return estimate();
   }
 
   bool because(const std::string& why) {
@@ -192,15 +147,15 @@ class Run {
     return true;
   }
 
-  /// Hashes and fetches some rows of the middle, as the whole would be, and compares the times. They hold what the link, the engines and the width of a row
+  /// Hashes and fetches some rows of the middle of the follower, as the whole would be, and compares the times. They hold what the link, the engines and the width of a row
   /// make of it. Hashing costs no bytes, so more rows are hashed: fewer would not be given the workers that all are. The time of a question about nothing is
   /// what a round trip costs.
   bool estimate() {
-    const std::uint64_t sample = std::clamp(rows_ / sample_share, sample_rows_min, sample_rows_max);
+    const std::uint64_t sample = std::clamp(bounds_.rows / sample_share, sample_rows_min, sample_rows_max);
     const auto around_the_middle = [&](std::uint64_t rows) {
-      const Int128 span = greatest_ - least_ + 1;
-      const Int128 width = std::clamp<Int128>(span / static_cast<Int128>(rows_) * static_cast<Int128>(rows), 1, span);
-      const Int128 from = least_ + (span - width) / 2;
+      const Int128 span = bounds_.greatest - bounds_.least + 1;
+      const Int128 width = std::clamp<Int128>(span / static_cast<Int128>(bounds_.rows) * static_cast<Int128>(rows), 1, span);
+      const Int128 from = bounds_.least + (span - width) / 2;
       return KeyRange{.from = from, .below = from + width};
     };
     const KeyRange nothing{.null = true}, hashed = around_the_middle(sample * hashed_samples), sent = around_the_middle(sample);
@@ -229,8 +184,8 @@ class Run {
     if (share(fetched.differences() * options_.rows_min * rows_per_first_cell, rows_sent) >= differences_everywhere)
       return because(std::to_string(fetched.differences()) + " of " + std::to_string(rows_sent) + " rows in the middle differ, so nearly every range would");
     hash_cost_ = hash_ms / send_ms * share(rows_sent, rows_hashed);
-    const double bisect_ms = hash_ms * share(rows_, rows_hashed) + 4 * trip, stream_ms = send_ms * share(rows_, rows_sent) + trip;
-    const std::string figures = std::to_string(rows_) + " rows, by a sample of " + std::to_string(rows_sent) + ": hashing all would take about " +
+    const double bisect_ms = hash_ms * share(bounds_.rows, rows_hashed) + 4 * trip, stream_ms = send_ms * share(bounds_.rows, rows_sent) + trip;
+    const std::string figures = std::to_string(bounds_.rows) + " rows, by a sample of " + std::to_string(rows_sent) + ": hashing all would take about " +
                                 seconds(bisect_ms) + " and sending all about " + seconds(stream_ms);
     if (stream_ms <= bisect_ms) return because(figures);
     out_.why = "bisected: " + figures;
@@ -249,6 +204,7 @@ class Run {
   /// `diff` of the rows in `ranges`, with the digests of the ids that were read.
   template <DiffSink To>
   std::pair<DiffCounts, std::pair<Digest, Digest>> compare(std::span<const KeyRange> ranges, To& to) {
+    control_.check();
     AnyCursor l = left_.fetch(ranges, control_), r = right_.fetch(ranges, control_);
     const DiffCounts counts = diff(*l, *r, rules_, to);
     const Proof left = l->proof(), right = r->proof();
@@ -268,13 +224,13 @@ class Run {
 
   void stream() {
     out_.used = Method::stream;
+    if (whole_ != nullptr) return void(out_.counts = (*whole_)());
     const auto [counts, ids] = compare({}, sink_);
     out_.counts = counts;
     require_complete(left_, ids.first), require_complete(right_, ids.second);
   }
 
-  template <class Side>
-  void require_complete(const Side& side, const Digest& seen) const {
+  static void require_complete(const DigestSide& side, const Digest& seen) {
     const std::optional<Digest> expected = side.expected();
     if (!expected || *expected == seen) return;
     throw Failure(Reason::horizon_not_proven, side.name() + " shows other events than the token counts (" + to_string(seen) + ", and not " +
@@ -286,10 +242,10 @@ class Run {
 
   void bisect() {
     out_.used = Method::bisect;
-    const std::uint64_t cells_wanted = std::clamp<std::uint64_t>(rows_ / (std::max<std::uint64_t>(1, options_.rows_min) * rows_per_first_cell), 2,
+    const std::uint64_t cells_wanted = std::clamp<std::uint64_t>(bounds_.rows / (std::max<std::uint64_t>(1, options_.rows_min) * rows_per_first_cell), 2,
                                                                  std::max<std::uint64_t>(2, options_.cells_first_max));
-    grid_.base = least_;
-    const auto span = static_cast<std::uint64_t>(greatest_ - least_);
+    grid_.base = bounds_.least;
+    const auto span = static_cast<std::uint64_t>(bounds_.greatest - bounds_.least);
     while (span >> grid_.shift >= cells_wanted) ++grid_.shift;
     grid_.cells = (span >> grid_.shift) + 1;
     first_round();
@@ -308,8 +264,7 @@ class Run {
   }
 
   /// All ranges together are the whole, with a token by it and without one by the count.
-  template <class Side>
-  void require_whole(const Side& side, const KeyBounds& bounds, const CellDigest& all) const {
+  static void require_whole(const DigestSide& side, const KeyBounds& bounds, const CellDigest& all) {
     require_complete(side, all.ids);
     if (!side.expected() && all.rows.count != bounds.rows)
       throw moved(side.name(), std::to_string(bounds.rows) + " rows were counted and then " + std::to_string(all.rows.count));
@@ -356,7 +311,7 @@ class Run {
     // Differences that fell into cells by chance: of the cells that are none, those that will be, if each parent is cut into 2^bits.
     const double still_differing = differing_share_ >= 1 ? 1 : std::min(1.0, 1 / ((1 - differing_share_) * static_cast<double>(1 << bits)));
     if (hash_cost_ + still_differing >= 1) {
-      if (rows > rows_ - rows_ / 8) give_up();
+      if (rows > bounds_.rows - bounds_.rows / 8) give_up();
       return false;
     }
     for (const Open& open : open_)
@@ -391,7 +346,7 @@ class Run {
       l.insert(l.end(), more_l.begin(), more_l.end()), r.insert(r.end(), more_r.begin(), more_r.end());
       begin = end;
     }
-    const auto require_sums = [&](const auto& side, const Cells& children, CellDigest Open::*which) {
+    const auto require_sums = [&](const DigestSide& side, const Cells& children, CellDigest Open::*which) {
       std::size_t at = 0;
       for (const Open& parent : parents) {
         CellDigest sum;
@@ -447,22 +402,19 @@ class Run {
   }
 
   /// What was fetched is what was hashed.
-  template <class Side>
-  void require_same(const Side& side, const CellDigest& hashed, std::uint64_t rows, const Digest& ids) const {
+  static void require_same(const DigestSide& side, const CellDigest& hashed, std::uint64_t rows, const Digest& ids) {
     if (rows != hashed.rows.count) throw moved(side.name(), std::to_string(hashed.rows.count) + " rows were hashed and " + std::to_string(rows) + " sent");
     if (side.expected() && ids != hashed.ids) throw moved(side.name(), "the events that were sent are not those that were hashed");
   }
 
-  Left& left_;
-  Right& right_;
+  DigestSide &left_, &right_;
   std::span<const Rule> rules_;
   Sink& sink_;
   const BisectOptions& options_;
   Control control_;
+  Whole* whole_;  ///< null: both sides in key order
   Bisected out_;
-  KeyBounds left_bounds_, right_bounds_;
-  std::uint64_t rows_ = 0;
-  Int128 least_ = 0, greatest_ = 0;
+  KeyBounds left_bounds_, right_bounds_, bounds_;  ///< `bounds_`: of all that was asked so far
   KeyGrid grid_;
   std::vector<Open> open_;
   std::vector<std::pair<KeyRange, Open>> wanted_;  ///< with the range in the grid of its round
@@ -475,9 +427,16 @@ class Run {
 /// The differences of two sides, as `diff` finds them, by sending as little as pays. A key that stands twice on both sides alike is not noticed.
 /// Errors: as `diff`; `horizon_not_proven` where a side does not show the events that its token counts; `cut_violated` where a side moved in between (both
 /// retryable); with Method::bisect `schema` and `configuration` for what can't be hashed alike, which else is streamed.
-template <Digestible Left, Digestible Right, DiffSink Sink>
-Bisected bisect(Left& left, Right& right, std::span<const Rule> rules, Sink& sink, const BisectOptions& options = {}, const Control& control = {}) {
-  return bisecting::Run<Left, Right, Sink>(left, right, rules, sink, options, control).run();
+template <DiffSink Sink>
+Bisected bisect(DigestSide& left, DigestSide& right, std::span<const Rule> rules, Sink& sink, const BisectOptions& options = {}, const Control& control = {}) {
+  return bisecting::Run<Sink, DiffCounts()>(left, right, rules, sink, options, control, nullptr).run();
+}
+
+/// The same, but where the rows are to be streamed `whole` does it: it tells the sink, gives the counts, and answers for both sides being complete.
+template <DiffSink Sink, class Whole>
+Bisected bisect_or(Whole whole, DigestSide& left, DigestSide& right, std::span<const Rule> rules, Sink& sink, const BisectOptions& options,
+                   const Control& control) {
+  return bisecting::Run<Sink, Whole>(left, right, rules, sink, options, control, &whole).run();
 }
 
 }  // namespace epochcut

@@ -12,47 +12,13 @@
 
 #include <epochcut/core/failure.hpp>
 #include <epochcut/core/relation.hpp>
+#include <epochcut/cut/digest_side.hpp>
 #include <epochcut/diff/diff.hpp>
 
 namespace epochcut {
 
-/// How a cell is written. All but `text` are of a few plain letters and end with a comma; `text` has its length before it. A NULL is an N.
-enum class CellForm : std::uint8_t {
-  number,   ///< 1.50: all digits of the agreed scale
-  bits,     ///< a float by its bits, as a signed number; one zero, and one NaN: "nan"
-  text,     ///< 3:abc, in bytes
-  hex,      ///< bytes, two letters each
-  boolean,  ///< true, false
-  uuid,     ///< as printed, in small letters
-  days,     ///< since 1970-01-01
-  seconds,  ///< since 1970, with the digits of the agreed scale
-};
-
 inline constexpr int scale_shortest = -1;        ///< both sides hold as many digits as a value needs: without trailing zeros
 inline constexpr int seconds_scale_default = 6;  ///< PostgreSQL's microseconds
-
-/// One column of a side, as far as hashing is concerned.
-struct DigestColumn {
-  std::string name;
-  Role role = Role::value;
-  Type type = Type::int64;
-  int scale = 0;              ///< of a decimal or of a timestamp's digits; of text, what its trailing zero bytes are
-  bool any_scale = false;     ///< a numeric without a declared scale
-  std::string native_type{};  ///< in the engine's words
-  std::string why_refused{};  ///< why this engine can't write it; empty if it can
-};
-
-struct AgreedCell {
-  std::string name;
-  CellForm form = CellForm::number;
-  int scale = 0;
-};
-
-/// The cells of a row in the order in which both sides write them.
-struct DigestForm {
-  std::vector<AgreedCell> cells;
-  bool same_engine = false;  ///< and the same types: then the engine's own, cheaper hash serves
-};
 
 /// The same columns as a relation without rows, to be matched like any two sides of a diff.
 inline Relation shape_of(std::span<const DigestColumn> columns) {

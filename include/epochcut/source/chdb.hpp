@@ -21,6 +21,7 @@
 
 #include <epochcut/cut/source.hpp>
 #include <epochcut/source/clickhouse_answer.hpp>
+#include <epochcut/source/clickhouse_digest.hpp>
 #include <epochcut/source/clickhouse_literal.hpp>
 #include <epochcut/source/clickhouse_server.hpp>
 #include <epochcut/source/clickhouse_sql.hpp>
@@ -320,6 +321,11 @@ class Chdb {
     return AnyCursor(new clickhouse::AnswerCursor<chdb::Answer>(std::move(answer), std::move(statement), table, control));
   }
 
+  /// The rows as a side of a bisection. It refers to this source. Errors: as a ClickHouseDigest's.
+  AnyDigest digest(const QueryPlan& plan, const AsOf& as_of, const Digest& ids, const Control& control) {
+    return AnyDigest(new ClickHouseDigest(*this, plan, as_of, ids, control));
+  }
+
   /// Cost: a scan of the event id column alone.
   Visible visible(const std::string& relation, const AsOf& as_of, const Control& control) { return clickhouse::visible(*session_, relation, as_of, control); }
 
@@ -330,6 +336,6 @@ class Chdb {
   std::shared_ptr<chdb::Session> session_;
 };
 
-static_assert(Readable<Chdb>);
+static_assert(Readable<Chdb> && DigestFollower<Chdb>);
 
 }  // namespace epochcut

@@ -15,6 +15,7 @@
 
 #include <epochcut/cut/source.hpp>
 #include <epochcut/source/clickhouse_answer.hpp>
+#include <epochcut/source/clickhouse_digest.hpp>
 #include <epochcut/source/clickhouse_http.hpp>
 #include <epochcut/source/clickhouse_server.hpp>
 #include <epochcut/source/clickhouse_sql.hpp>
@@ -210,6 +211,11 @@ class ClickHouse {
     return AnyCursor(new clickhouse::AnswerCursor<clickhouse::HttpAnswer>(std::move(answer), std::move(statement), table, control));
   }
 
+  /// The rows as a side of a bisection. It refers to this source. Errors: as a ClickHouseDigest's.
+  AnyDigest digest(const QueryPlan& plan, const AsOf& as_of, const Digest& ids, const Control& control) {
+    return AnyDigest(new ClickHouseDigest(*this, plan, as_of, ids, control));
+  }
+
   /// Cost: a scan of the event id column alone.
   Visible visible(const std::string& relation, const AsOf& as_of, const Control& control) { return clickhouse::visible(*session_, relation, as_of, control); }
 
@@ -220,6 +226,6 @@ class ClickHouse {
   std::shared_ptr<clickhouse::Session> session_;
 };
 
-static_assert(Readable<ClickHouse>);
+static_assert(Readable<ClickHouse> && DigestFollower<ClickHouse>);
 
 }  // namespace epochcut

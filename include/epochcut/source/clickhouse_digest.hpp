@@ -16,7 +16,7 @@
 #include <vector>
 
 #include <epochcut/cut/source.hpp>
-#include <epochcut/diff/bisect.hpp>
+#include <epochcut/diff/digest_form.hpp>
 #include <epochcut/source/clickhouse_literal.hpp>
 #include <epochcut/source/clickhouse_sql.hpp>
 #include <epochcut/source/native.hpp>
@@ -111,10 +111,8 @@ inline std::optional<KeyLimits> key_limits(const NativeType& type) {
 
 /// One relation of a ClickHouse or a Chdb as a side of `bisect`. Holds a reference to the source.
 template <class Source>
-class ClickHouseDigest {
+class ClickHouseDigest final : public DigestSide {
  public:
-  static constexpr std::string_view engine = "clickhouse";
-
   /// `plan`: events() rows, keyed by one integer. `ids`: of all events up to `as_of`, as the token counts them; nothing: none are proved, for a store at rest.
   /// Errors: `configuration`, `schema`, `not_found`, `not_as_of`, `below_retention`; `configuration` for a follower that is read as of an epoch without `ids`.
   ClickHouseDigest(Source& source, QueryPlan plan, AsOf as_of, std::optional<Digest> ids, const Control& control = {})
@@ -139,11 +137,13 @@ class ClickHouseDigest {
     shape_ = clickhouse::render(plan_, as_of_, Form::plain, table_).shape;
   }
 
-  std::string name() const { return "ClickHouse table " + table_.path(); }
-  std::optional<Digest> expected() const { return ids_; }
-  std::uint64_t bytes() const { return bytes_; }
+  std::string_view engine() const override { return "clickhouse"; }
+  Server server() const override { return server_; }
+  std::string name() const override { return "ClickHouse table " + table_.path(); }
+  std::optional<Digest> expected() const override { return ids_; }
+  std::uint64_t bytes() const override { return bytes_; }
 
-  std::vector<DigestColumn> columns() const {
+  std::vector<DigestColumn> columns() const override {
     std::vector<DigestColumn> columns;
     for (std::size_t i = 0; i < columns_.size(); ++i) {
       const NativeType type = table_.type_of(columns_[i]);
@@ -157,9 +157,9 @@ class ClickHouseDigest {
     return columns;
   }
 
-  void use(const DigestForm& form) { form_ = form; }
+  void use(const DigestForm& form) override { form_ = form; }
 
-  KeyBounds bounds(const Control& control) {
+  KeyBounds bounds(const Control& control) override {
     clickhouse::Statement s;
     s.shape.add("count", Role::value, Type::uint64);
     for (const char* name : {"least", "greatest"}) s.shape.add(name, Role::value, Type::text, text_plain);
@@ -180,7 +180,7 @@ class ClickHouseDigest {
     return bounds;
   }
 
-  void ask(const KeyGrid& grid, std::span<const KeyRange> ranges, const Control& control) {
+  void ask(const KeyGrid& grid, std::span<const KeyRange> ranges, const Control& control) override {
     using Use = clickhouse::Output::Use;
     clickhouse::Statement s;
     for (const char* name : {"n", "count", "low", "high", "ids", "ids_low", "ids_high"}) {
@@ -188,7 +188,7 @@ class ClickHouseDigest {
       s.shape.add(name, Role::value, Type::uint64);
     }
     const Inner inner = rows(ranges);
-    const std::string id = inner.event_id.empty() ? "0" : inner.event_id;
+    const std::string id = inner.event_id.empty() ? "0" : "toUInt64(" + inner.event_id + ")";  // the column itself, where it is among the rows
     const auto hash = [](const std::string& x) { return "intHash64(" + x + ")"; };
     const std::string ids = inner.event_id.empty() ? "toUInt64(0) AS ids, toUInt64(0) AS ids_low, toUInt64(0) AS ids_high"
                                                    : "count() AS ids, sum(" + hash("e") + ") AS ids_low, sum(" +
@@ -202,7 +202,7 @@ class ClickHouseDigest {
     asked_.emplace(source_->run(std::move(s), table_, control));
   }
 
-  std::vector<CellDigest> answer(const Control& control) {
+  std::vector<CellDigest> answer(const Control& control) override {
     control.check();
     AnyCursor cursor = std::move(*asked_);
     asked_.reset();
@@ -216,7 +216,7 @@ class ClickHouseDigest {
     return cells;
   }
 
-  AnyCursor fetch(std::span<const KeyRange> ranges, const Control& control) {
+  AnyCursor fetch(std::span<const KeyRange> ranges, const Control& control) override {
     clickhouse::Statement s = clickhouse::render(plan_, as_of_, Form::plain, table_, condition(ranges));
     bytes_ += s.sql.size();
     return source_->run(std::move(s), table_, control);
@@ -239,7 +239,7 @@ class ClickHouseDigest {
     for (const clickhouse::Output& o : s.outputs) {
       if (o.use == clickhouse::Output::Use::field) inner.fields.push_back(o.alias);
       if (o.use == clickhouse::Output::Use::matched) inner.matched = o.alias;
-      if (o.use == clickhouse::Output::Use::event_id) inner.event_id = o.alias;
+      if (o.use == clickhouse::Output::Use::event_id || o.also_ids) inner.event_id = o.alias;
     }
     return inner;
   }
@@ -247,7 +247,8 @@ class ClickHouseDigest {
   Relation all(AnyCursor& cursor) {
     Relation rows, block;
     while (cursor->next(block)) rows.fields.empty() ? void(rows = block) : rows.append(block);
-    bytes_ += cursor->proof().bytes;
+    const Proof proof = cursor->proof();
+    bytes_ += proof.bytes, server_ = proof.server;
     return rows;
   }
 
@@ -319,6 +320,7 @@ class ClickHouseDigest {
   Relation shape_;
   DigestForm form_;
   std::optional<AnyCursor> asked_;
+  Server server_;
   std::uint64_t bytes_ = 0;
 };
 

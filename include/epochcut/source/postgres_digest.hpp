@@ -15,7 +15,7 @@
 #include <vector>
 
 #include <epochcut/cut/held_cut.hpp>
-#include <epochcut/diff/bisect.hpp>
+#include <epochcut/diff/digest_form.hpp>
 #include <epochcut/source/copy_binary.hpp>
 #include <epochcut/source/postgres_snapshot.hpp>
 #include <epochcut/source/postgres_sql.hpp>
@@ -27,6 +27,7 @@ namespace postgres {
 /// Hashing is what costs, which the planner does not know: a row handed over by a worker is cheap beside it. Compiling costs more than it spares, above all
 /// for the many conditions of a few rows.
 inline constexpr std::string_view digest_settings = "SET LOCAL parallel_tuple_cost = 0.01; SET LOCAL jit = off";
+inline constexpr std::string_view digest_settings_undone = "SET LOCAL parallel_tuple_cost TO DEFAULT; SET LOCAL jit TO DEFAULT";
 inline constexpr std::uint64_t digest_version_min = 14;  ///< extract(epoch from …) is a numeric, and records have an extended hash
 
 /// The digits after the point that a numeric declares; nothing if it holds any number of them.
@@ -81,31 +82,31 @@ inline std::string canonical_cell(const std::string& x, const TableColumn& c, co
 }  // namespace postgres
 
 /// One relation of an open snapshot, as a side of `bisect`. Holds a reference to the transaction. Each call ends in time for the snapshot's budget.
-class PostgresDigest {
+class PostgresDigest final : public DigestSide {
   /// Does `act` with a deadline no later than the snapshot's own, and says which of the two it was that passed.
   template <class Act>
   auto within(const Control& control, Act act) {
     Control bounded = control;
-    const bool ours = !control.deadline || until_ < *control.deadline;
+    const bool ours = until_ && (!control.deadline || *until_ < *control.deadline);
     if (ours) bounded.deadline = until_;
     try {
       bounded.check();
       return act(bounded);
     } catch (Failure& failure) {
-      if (ours && failure.kind == Reason::timeout && bounded.clock->now() >= until_)
-        failure.message = name() + ": its snapshot was to be open for " + std::to_string(budget_.count()) +
+      if (ours && failure.kind == Reason::timeout && bounded.clock->now() >= *until_)
+        failure.message = name() + ": its snapshot was to be open for " + std::to_string(budget_->count()) +
                           " ms at most and is given up, since the ledger can't clean up behind it; give it more, or compare fewer rows at a time";
       throw;
     }
   }
 
  public:
-  static constexpr std::string_view engine = "postgres";
-
-  /// `plan`: events() or current() rows, keyed by one integer. Errors: `configuration`, `schema`, `not_found`; `timeout` as every other call.
+  /// `plan`: events() or current() rows, keyed by one integer. `snapshot_budget`: nothing, if who holds the snapshot bounds it.
+  /// Errors: `configuration`, `schema`, `not_found`; `timeout` as every other call.
   PostgresDigest(postgres::Transaction& transaction, QueryPlan plan, const std::string& event_id, const Control& control = {},
-                 Millis snapshot_budget = snapshot_budget_default)
-      : transaction_(&transaction), plan_(std::move(plan)), budget_(snapshot_budget), until_(control.clock->now() + snapshot_budget) {
+                 std::optional<Millis> snapshot_budget = snapshot_budget_default)
+      : transaction_(&transaction), plan_(std::move(plan)), budget_(snapshot_budget) {
+    if (budget_) until_ = control.clock->now() + *budget_;
     within(control, [&](const Control& bounded) {
       plan_.validate();
       plan_.any_order = true;
@@ -130,29 +131,29 @@ class PostgresDigest {
     });
   }
 
-  std::string name() const { return "PostgreSQL table \"" + plan_.relation + "\""; }
-  std::optional<Digest> expected() const { return std::nullopt; }  // the token is of this very snapshot
-  std::uint64_t bytes() const { return bytes_; }
+  std::string_view engine() const override { return "postgres"; }
+  Server server() const override { return transaction_->server; }
+  std::string name() const override { return "PostgreSQL table \"" + plan_.relation + "\""; }
+  std::optional<Digest> expected() const override { return std::nullopt; }  // the token is of this very snapshot
+  std::uint64_t bytes() const override { return bytes_; }
 
-  std::vector<DigestColumn> columns() const {
+  std::vector<DigestColumn> columns() const override {
     std::vector<DigestColumn> columns;
     for (std::size_t i = 0; i < source_.size(); ++i)
       columns.push_back(postgres::digest_column(table_.column(source_[i]), rendered_.columns[i].name, rendered_.columns[i].role));
     return columns;
   }
 
-  void use(const DigestForm& form) { form_ = form; }
+  void use(const DigestForm& form) override { form_ = form; }
 
-  KeyBounds bounds(const Control& control) {
+  KeyBounds bounds(const Control& control) override {
     return within(control, [&](const Control& bounded) {
-      const Relation row = collect("SELECT count(*), min(c0)::numeric, max(c0)::numeric, current_setting('server_encoding') FROM " + rows({}),
+      look(bounded);
+      const Relation row = collect("SELECT count(*), min(c0)::numeric, max(c0)::numeric FROM " + rows({}),
                                    {{"count", Role::value, copy_binary::oid::int8, -1, true},
                                     {"least", Role::value, copy_binary::oid::numeric},
-                                    {"greatest", Role::value, copy_binary::oid::numeric},
-                                    {"encoding", Role::value, copy_binary::oid::text}},
+                                    {"greatest", Role::value, copy_binary::oid::numeric}},
                                    bounded);
-      rendered_.null_ids.clear();  // looked for once: the snapshot does not change
-      require_server(row.fields[3].column.text(0));
       KeyBounds bounds{.rows = row.fields[0].column.words()[0], .keyed = !row.fields[1].column.is_null(0)};
       if (!bounds.keyed) return bounds;
       const auto whole = [&](std::size_t field, bool up) {  // of a numeric key, which may have a fraction
@@ -165,8 +166,9 @@ class PostgresDigest {
     });
   }
 
-  void ask(const KeyGrid& grid, std::span<const KeyRange> ranges, const Control& control) {
+  void ask(const KeyGrid& grid, std::span<const KeyRange> ranges, const Control& control) override {
     within(control, [&](const Control& bounded) {
+      look(bounded);
       const std::string hashed = form_.same_engine ? "hash_record_extended(" + record() + ", 0) AS high, hash_record_extended(" + record() + ", 1) AS low"
                                                    : "('x' || md5(" + text() + "))::bit(128) AS b";
       // OFFSET 0 keeps the planner from hashing each row once for every use of its hash; parallel workers it does not keep away.
@@ -180,7 +182,7 @@ class PostgresDigest {
     });
   }
 
-  std::vector<CellDigest> answer(const Control& control) {
+  std::vector<CellDigest> answer(const Control& control) override {
     return within(control, [&](const Control& bounded) {
       const Relation all = finish(bounded);
       std::vector<CellDigest> cells;
@@ -193,7 +195,7 @@ class PostgresDigest {
     });
   }
 
-  AnyCursor fetch(std::span<const KeyRange> ranges, const Control& control) {
+  AnyCursor fetch(std::span<const KeyRange> ranges, const Control& control) override {
     return within(control, [&](const Control& bounded) {
       begin("SELECT * FROM " + rows(ranges) + " ORDER BY c0", rendered_.columns, bounded);
       return AnyCursor(new Rows(*this, std::move(*copy_), std::move(proof_), control));
@@ -211,7 +213,7 @@ class PostgresDigest {
     bool next(Relation& block) override {
       return side_->within(control_, [&](const Control& bounded) {
         const bool first = std::exchange(first_, false);
-        while (!ended_ && decoder_.block().rows() < block_rows) {
+        while (!ended_ && decoder_.block_rows() < block_rows) {
           if (side_->more(decoder_, bounded)) continue;
           side_->transaction_->end_copy(decoder_, proof_, bounded);
           ended_ = true;
@@ -291,6 +293,14 @@ class PostgresDigest {
     return i;
   }
 
+  /// Once, before anything is hashed: at the server, and for NULLs among the event ids. Errors: `schema`.
+  void look(const Control& control) {
+    if (std::exchange(looked_, true)) return;
+    const Relation row = collect("SELECT current_setting('server_encoding')", {{"encoding", Role::value, copy_binary::oid::text}}, control);
+    rendered_.null_ids.clear();  // the snapshot does not change
+    require_server(row.fields[0].column.text(0));
+  }
+
   void require_server(std::string_view encoding) const {
     std::uint64_t version = 0;
     for (const char c : transaction_->server.version) {
@@ -333,18 +343,16 @@ class PostgresDigest {
 
   postgres::Transaction* transaction_;
   QueryPlan plan_;
-  Millis budget_, until_;
+  std::optional<Millis> budget_, until_;
   postgres::Table table_;
   postgres::Rendered rendered_;
   std::vector<std::string> source_;  ///< the table's columns behind c0, c1 …
-  bool whole_key_ = true, key_not_null_ = false;
+  bool whole_key_ = true, key_not_null_ = false, looked_ = false;
   DigestForm form_;
   std::optional<CopyBinaryDecoder> copy_;
   Proof proof_;
   std::uint64_t bytes_ = 0;
   bool sent_ = false;  ///< and not yet seen to have begun
 };
-
-static_assert(Digestible<PostgresDigest>);
 
 }  // namespace epochcut

@@ -10,13 +10,11 @@
 #include <vector>
 
 #include <epochcut/cut/held_cut.hpp>
-#include <epochcut/source/copy_binary.hpp>
+#include <epochcut/source/postgres_digest.hpp>
 #include <epochcut/source/postgres_readers.hpp>
 #include <epochcut/source/postgres_snapshot.hpp>
 
 namespace epochcut::postgres {
-
-inline constexpr std::size_t held_block_rows = 16'384;  ///< of a cursor's blocks: a megabyte or two, what a core's cache still holds
 
 class Held final : public HeldSnapshot {
  public:
@@ -36,53 +34,37 @@ class Held final : public HeldSnapshot {
   const Snapshot& head() const override { return head_; }
 
   AnyCursor open(std::size_t i, bool any_order, const Control& control) override {
+    if (std::exchange(digested_, false)) transaction_->set(std::string(digest_settings_undone), control);
     QueryPlan plan = plans_[i];
     plan.any_order = any_order;
     Bound bound{.event_id = event_id_, .last_event_id = {}};
     if (const Token* token = transaction_->token_of(plan.relation)) bound.last_event_id = last_event_id(token->stream, token->epoch);
+    transaction_->look_at_ids(plan, tables_[i], bound, control);
     std::vector<QueryPlan> ranges = split(*transaction_, plan, tables_[i], event_id_, static_cast<int>(further_.size()) + 1, control);
     if (ranges.size() > 1) return AnyCursor(new ParallelCopy(*transaction_, further_, std::move(ranges), tables_[i], bound, control));
     Parameters parameters;
     const Rendered query = render(plan, tables_[i], bound, parameters);
     transaction_->bind(parameters, control);
     Proof proof = transaction_->begin_copy(query, plan.relation, control);
-    return AnyCursor(new Copy(*transaction_, query.columns, std::move(proof), control));
+    return AnyCursor(new CopyCursor(*transaction_, query.columns, std::move(proof), control));
+  }
+
+  /// Bounded by `control` alone: whoever holds the snapshot says how long.
+  AnyDigest digest(std::size_t i, const Control& control) override {
+    digested_ = true;
+    return AnyDigest(new PostgresDigest(*transaction_, plans_[i], event_id_, control, std::nullopt));
   }
 
   void release(const Control& control) override { transaction_->commit(control); }
 
  private:
-  class Copy final : public Cursor {
-   public:
-    Copy(Transaction& transaction, std::vector<CopyColumn> columns, Proof proof, const Control& control)
-        : transaction_(&transaction), decoder_(std::move(columns)), proof_(std::move(proof)), control_(control) {}
-
-    bool next(Relation& block) override {
-      const bool first = std::exchange(first_, false);
-      while (!ended_ && decoder_.block().rows() < held_block_rows) {
-        if (transaction_->copy(decoder_, control_)) continue;
-        transaction_->end_copy(decoder_, proof_, control_);
-        ended_ = true;
-      }
-      decoder_.take(block);
-      return first || block.rows() != 0;
-    }
-    Proof proof() const override { return proof_; }
-
-   private:
-    Transaction* transaction_;
-    CopyBinaryDecoder decoder_;
-    Proof proof_;
-    Control control_;
-    bool first_ = true, ended_ = false;
-  };
-
   std::vector<Session> further_;
   std::vector<QueryPlan> plans_;
   std::string event_id_;
   std::unique_ptr<Transaction> transaction_;
   std::vector<Table> tables_;
   Snapshot head_;
+  bool digested_ = false;
 };
 
 }  // namespace epochcut::postgres

@@ -9,6 +9,7 @@
 
 #include <epochcut/core/row_hash.hpp>
 #include <epochcut/cut/as_of_query.hpp>
+#include <epochcut/cut/digest_side.hpp>
 #include <epochcut/cut/evaluate.hpp>
 #include <epochcut/diff/difference.hpp>
 
@@ -40,6 +41,10 @@ class AnyFollower {
     return operations_->visible(source_, relation, as_of, control);
   }
   FollowerInfo about(const std::string& relation, const Control& control) const { return operations_->about(source_, relation, control); }
+  /// None if the source can't hash its rows.
+  AnyDigest digest(const QueryPlan& plan, const AsOf& as_of, const Digest& ids, const Control& control) const {
+    return operations_->digest(source_, plan, as_of, ids, control);
+  }
   const void* address() const { return source_; }
 
  private:
@@ -47,6 +52,7 @@ class AnyFollower {
     AnyCursor (*open)(void*, const QueryPlan&, const AsOf&, Form, const Control&);
     Visible (*visible)(void*, const std::string&, const AsOf&, const Control&);
     FollowerInfo (*about)(void*, const std::string&, const Control&);
+    AnyDigest (*digest)(void*, const QueryPlan&, const AsOf&, const Digest&, const Control&);
   };
   template <class Source>
   static constexpr Operations operations_of{
@@ -56,7 +62,13 @@ class AnyFollower {
       [](void* s, const std::string& relation, const AsOf& as_of, const Control& control) {
         return readable(*static_cast<Source*>(s)).visible(relation, as_of, control);
       },
-      [](void* s, const std::string& relation, const Control& control) { return readable(*static_cast<Source*>(s)).about(relation, control); }};
+      [](void* s, const std::string& relation, const Control& control) { return readable(*static_cast<Source*>(s)).about(relation, control); },
+      [](void* s, const QueryPlan& plan, const AsOf& as_of, const Digest& ids, const Control& control) {
+        if constexpr (DigestFollower<Source>)
+          return static_cast<Source*>(s)->digest(plan, as_of, ids, control);
+        else
+          return void(s), void(plan), void(as_of), void(ids), void(control), AnyDigest();
+      }};
 
   void* source_;
   const Operations* operations_;

@@ -56,6 +56,7 @@ struct Outcome {
   Status status = Status::error;
   Reason reason = Reason::unknown;
   std::string message;  ///< one sentence for people
+  std::string how;      ///< of a full_compare: which way the rows were compared, and why
   std::string stream, authority;
   std::uint64_t generation = 0;
   std::optional<Epoch> epoch;   ///< of the main stream; a side of another stream has its own

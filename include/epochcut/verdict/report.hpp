@@ -17,6 +17,7 @@ inline std::string to_text(const Outcome& o) {
   if (o.unsynchronised) text += " (at rest, unsynchronised)";
   if (o.reason != Reason::none) text += ": " + std::string(to_string(o.reason));
   text += ": " + o.message;
+  if (!o.how.empty()) text += " (" + printable(o.how) + ")";
   if (o.differences.size() > 1 || (o.differences.size() == 1 && o.counts.differences() > 1))
     for (const Difference& d : o.differences) text += "\n  " + to_text(d);
   if (o.counts.differences() > o.differences.size() && !o.differences.empty())
@@ -91,8 +92,9 @@ inline std::string side(const SideReport& s) {
 inline std::string to_json(const Outcome& o) {
   using namespace json;
   std::string out = "{" + member("id", escaped(o.id)) + "," + member("status", escaped(to_string(o.status))) + "," +
-                    member("reason", escaped(to_string(o.reason))) + "," + member("message", escaped(o.message)) + "," + member("stream", escaped(o.stream)) +
-                    "," + member("authority", escaped(o.authority)) + "," + member("generation", std::to_string(o.generation));
+                    member("reason", escaped(to_string(o.reason))) + "," + member("message", escaped(o.message)) + "," +
+                    (o.how.empty() ? "" : member("how", escaped(o.how)) + ",") + member("stream", escaped(o.stream)) + "," +
+                    member("authority", escaped(o.authority)) + "," + member("generation", std::to_string(o.generation));
   if (o.epoch)
     out += "," + member("epoch", "{" + member("sequence", std::to_string(o.epoch->sequence)) + "," +
                                      member("execution_ns", std::to_string(o.epoch->execution_ns)) + "}");
