@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <stdexcept>
 #include <thread>
 
 #include <epochcut/cut/evaluate.hpp>
@@ -194,8 +195,8 @@ TEST_CASE("a fold whose parts are read on several threads is fold") {
     a.form = Form::plain;
     const std::string plain = said([&] { return evaluate(a.plan, a.rows, a.as_of); });
     const std::string fast = said([&] {
-      SplitFold fold(a.plan, a.rows, a.as_of, 3, 1);
-      split += fold.parts() == 3;
+      SplitFold fold(a.plan, a.rows, a.as_of, 3);
+      split += a.rows.rows() >= 3;
       std::vector<std::thread> threads;
       for (std::size_t part = 0; part < fold.parts(); ++part) threads.emplace_back([&fold, part] { fold.run(part); });
       for (std::thread& thread : threads) thread.join();
@@ -218,7 +219,7 @@ TEST_CASE("parts that overflow together are refused as the reference refuses the
     const QueryPlan plan = events("t").sum("amount").plan();
     const AsOf at_rest{.at_rest = true};
     return said([&] {
-      SplitFold fold(plan, t, at_rest, parts, 1);
+      SplitFold fold(plan, t, at_rest, parts);
       for (std::size_t part = 0; part < fold.parts(); ++part) fold.run(part);
       return fold.answer();
     });
@@ -236,13 +237,28 @@ TEST_CASE("a part that never ran is not missing, and one that ran twice counts o
   Relation t = table({{"event_id", Role::key, Type::uint64}, {"k", Role::value, Type::int64}}, {{std::uint64_t{1}, 1}, {std::uint64_t{2}, 2}});
   const QueryPlan plan = events("t").count().plan();
   const AsOf at_rest{.at_rest = true};
-  SplitFold fold(plan, t, at_rest, 2, 1);
+  SplitFold fold(plan, t, at_rest, 2);
   REQUIRE(fold.parts() == 2);
   fold.run(0);
   CHECK(lines(fold.answer().rows) == Lines{"2"});
   fold.run(1), fold.run(0);
   CHECK(lines(fold.answer().rows) == Lines{"2"});
   CHECK(fold.answer().proof.ids->count == 2);
+  CHECK_THROWS_AS(fold.run(2), std::out_of_range);
+}
+
+TEST_CASE("more parts than rows, and none at all, are fine") {
+  const QueryPlan plan = events("t").sum("k").plan();
+  for (const std::size_t rows : {std::size_t{0}, std::size_t{2}}) {
+    Relation t = table({{"event_id", Role::key, Type::uint64}, {"k", Role::value, Type::int64}});
+    for (std::size_t i = 0; i < rows; ++i) t.fields[0].column.append_word(i), t.fields[1].column.append_word(5);
+    for (const std::size_t parts : {std::size_t{0}, std::size_t{1}, std::size_t{9}}) {
+      SplitFold fold(plan, t, AsOf{.at_rest = true}, parts);
+      REQUIRE(fold.parts() == std::max<std::size_t>(parts, 1));
+      for (std::size_t part = 0; part < fold.parts(); ++part) fold.run(part);
+      CHECK(lines(fold.answer().rows) == lines(evaluate(plan, t, AsOf{.at_rest = true}).rows));
+    }
+  }
 }
 
 TEST_CASE("keys that share one hash are told apart by their values") {

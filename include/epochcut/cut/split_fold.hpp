@@ -14,19 +14,15 @@
 
 namespace epochcut {
 
-inline constexpr std::size_t part_rows_min_default = 65'536;  ///< about a millisecond, which is many times what a thread costs to start
-
 /// Keeps a reference to the table. Plain form only: which of two rows of one event counts is not a part's to say.
 /// Errors: as `fold`, and only from `answer`.
 class SplitFold {
  public:
-  /// Fewer parts than wanted where they would have fewer rows than are worth a thread. Errors: `plan.validate`.
-  SplitFold(const QueryPlan& plan, const Relation& table, const AsOf& as_of, std::size_t wanted, std::size_t part_rows_min = part_rows_min_default)
-      : plan_(plan), table_(&table), as_of_(as_of) {
+  /// `parts`: how many; none is one. A part is worth a thread from some ten thousand rows on, about a tenth of a millisecond. Errors: `plan.validate`.
+  SplitFold(const QueryPlan& plan, const Relation& table, const AsOf& as_of, std::size_t parts) : plan_(plan), table_(&table), as_of_(as_of) {
     plan_.validate();
-    const std::size_t parts = std::clamp<std::size_t>(table.rows() / part_rows_min, 1, std::max<std::size_t>(wanted, 1));
-    folds_.assign(parts, folding::Fold(plan_, table, as_of_, Form::plain));
-    read_.assign(parts, false);
+    folds_.assign(std::max<std::size_t>(parts, 1), folding::Fold(plan_, table, as_of_, Form::plain));
+    read_.assign(folds_.size(), false);
   }
 
   SplitFold(const SplitFold&) = delete;
@@ -34,10 +30,10 @@ class SplitFold {
 
   std::size_t parts() const { return folds_.size(); }
 
-  /// Reads one part of the rows. Each may run on any thread, at the same time as others.
+  /// Reads one part of the rows. Each may run on any thread, at the same time as others. Errors: std::out_of_range, from `parts()` on.
   void run(std::size_t part) {
     const std::size_t rows = table_->rows();
-    folds_[part] = folding::Fold(plan_, *table_, as_of_, Form::plain);  // a part that runs twice counts once
+    folds_.at(part) = folding::Fold(plan_, *table_, as_of_, Form::plain);  // a part that runs twice counts once
     read_[part] = folds_[part].read_part(rows * part / parts(), rows * (part + 1) / parts());
   }
 
