@@ -539,7 +539,7 @@ Stats simulate(std::uint64_t first, std::uint64_t last, Guards guards = {}, bool
   return stats;
 }
 
-bool on(const char* name) {
+[[maybe_unused]] bool on(const char* name) {
   const char* value = std::getenv(name);
   return value != nullptr && std::string(value) == "1";
 }
