@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <epochcut/cut/epoch_cut.hpp>
@@ -59,14 +60,16 @@ struct Schema {
 class Standby {
  public:
   Standby() : name_("standby-" + std::to_string(getpid())) {
-    const int failed = run("start");
-    if (failed != 0) run("stop");
-    REQUIRE(failed == 0);
+    const int status = run("start"), code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    made_ = code == 0;
+    if (!made_) run("stop");
+    REQUIRE((made_ || code == no_basebackup));
   }
   Standby(const Standby&) = delete;
   Standby& operator=(const Standby&) = delete;
   ~Standby() { run("stop"); }
 
+  bool made() const { return made_; }
   std::string dsn() const { return "host='" + variable("EPOCHCUT_SERVERS_DIR") + "/postgres/" + name_ + "' user=epochcut dbname=exchange"; }
 
  private:
@@ -79,7 +82,10 @@ class Standby {
     return std::system(("sh '" + examples + "/../tests/live/standby.sh' " + command + " '" + variable("EPOCHCUT_SERVERS_DIR") + "' " + name_).c_str());
   }
 
+  static constexpr int no_basebackup = 3;
+
   std::string name_;
+  bool made_ = false;
 };
 
 /// A thread that is told to stop and waited for, also when the test fails.
@@ -218,6 +224,12 @@ TEST_CASE("several readers see ONE moment, whatever is written between them") {
 TEST_CASE("several readers see ONE moment of a standby too, while it follows its primary") {
   const Standby standby;
   Schema schema("standby");
+  if (!standby.made()) {
+    // The PostgreSQL 18 of the npm registry comes without pg_basebackup; every other server has it, and 15 is what this test is run on.
+    REQUIRE(schema.pg.execute("select current_setting('server_version_num')::int >= 180000")(0, 0) == "t");
+    WARN("no standby: this PostgreSQL has no pg_basebackup");
+    return;
+  }
   schema.pg.execute("create table t (id bigint primary key, v bigint not null); insert into t select i, 0 from generate_series(1, 100000) i; analyze t");
   const std::string dsn = standby.dsn() + " options='-c search_path=" + schema.name + "' application_name=" + schema.name;
   exchange::PostgresWriter look(dsn);

@@ -4,7 +4,8 @@
 #   standby.sh start DIR NAME   copies the server and follows it; DIR/postgres/NAME is then the host to connect to
 #   standby.sh stop DIR NAME    ends it and removes its data; harmless when nothing runs
 #
-# EPOCHCUT_POSTGRES says how the server is reached, as servers.sh prints it. Exit codes: 0 done, 1 it failed, and its log says why, 2 bad usage.
+# EPOCHCUT_POSTGRES says how the server is reached, as servers.sh prints it. Exit codes: 0 done, 1 it failed, and its log says why, 2 bad usage,
+# 3 this PostgreSQL has no pg_basebackup, as the one from the npm registry.
 
 set -u
 LC_ALL=C PATH=$PATH:/usr/sbin:/sbin
@@ -23,6 +24,7 @@ as=''
 
 case $1 in
   start)
+    [ -x "$bin/pg_basebackup" ] || exit 3
     $as mkdir "$folder" && cd "$folder" || exit 1
     # shellcheck disable=SC2086 # $as is a list of words
     $as "$bin/pg_basebackup" -d "$EPOCHCUT_POSTGRES" -D "$folder/data" -R -X stream -c fast >"$folder.log" 2>&1 </dev/null || exit 1

@@ -119,7 +119,7 @@ bool same_bits(const Column& a, const Column& b) {
 TEST_CASE("copy_binary: rows of one width are what they are cell by cell, in any pieces, with NULLs between them") {
   CHECK(rc::check("together is cell by cell", [] {
     PlainRows sent;
-    sent.types = *rc::gen::container<std::vector<std::uint32_t>>(*rc::gen::inRange(1, 7), rc::gen::elementOf(plain_types));
+    sent.types = *rc::gen::container<std::vector<std::uint32_t>>(*rc::gen::inRange<std::size_t>(1, 7), rc::gen::elementOf(plain_types));
     const int rows = *rc::gen::inRange(0, 3 * static_cast<int>(copy_binary::staged_rows_max)), null_in = *rc::gen::element(0, 3, 40, 400);
     std::mt19937_64 random(*rc::gen::arbitrary<std::uint64_t>());
     for (int i = 0; i < rows; ++i) {
