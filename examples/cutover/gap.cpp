@@ -43,7 +43,8 @@ void add_running(const recon_engine::Config& config, std::map<std::string, RunFa
   if (!answer || answer->status != 200)
     throw Failure(Reason::connection, "its page at " + config.host + ":" + std::to_string(config.port) + " does not answer, so what runs now is not known");
   try {
-    for (const nlohmann::json& check : nlohmann::json::parse(answer->body).at("checks"))
+    const nlohmann::json health = nlohmann::json::parse(answer->body);  // named, for it must outlive the loop
+    for (const nlohmann::json& check : health.at("checks"))
       if (check.at("running_since").is_string()) runs[check.at("id")].running_since = instant_of(check.at("running_since"));
   } catch (const nlohmann::json::exception& e) {
     throw Failure(Reason::schema, std::string("its page says what this tool can't read: ") + e.what());

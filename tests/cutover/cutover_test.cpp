@@ -1,6 +1,13 @@
 // The tool without servers: its command line, its sentences, the verdict as it is kept, the page, and the gap.
+#include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
+#include <thread>
+
+#include <unistd.h>
+
+#include <httplib.h>
 
 #include "cutover/commands.hpp"
 #include "cutover/gap.hpp"
@@ -235,4 +242,96 @@ TEST_CASE("the gap is found from the schedules that the program runs by") {
   CHECK(plan_swap(program_of(config, "recon_engine", Millis{300'000}, runs), noon).verdict == GapVerdict::never);
   runs["transactions-balance-live"].running_since = noon - Millis{500};
   CHECK(plan_swap(program_of(config, "recon_engine", Millis{30'000}, runs), noon).verdict == GapVerdict::wait);
+}
+
+namespace {
+
+/// A program whose checks fire twelve hours from now, so that by its schedule any time is a safe one.
+struct FarSchedule {
+  explicit FarSchedule(int port) : path(std::filesystem::temp_directory_path() / ("epochcut-gap-" + std::to_string(getpid()) + ".toml")) {
+    const auto now = std::chrono::system_clock::now().time_since_epoch();
+    const auto hour = (std::chrono::duration_cast<std::chrono::hours>(now).count() + 12) % 24;
+    std::ofstream file(path);
+    file << "[stores]\npostgres = \"host=unset\"\nlog_env = \"EPOCHCUT_TEST_NO_SUCH_LOG\"\nclickhouse = \"http://127.0.0.1:1/\"\n"
+         << "custodian = \"http://127.0.0.1:1\"\n"
+         << "[program]\nspool = \"/nowhere\"\nport = " << port << "\n";
+    const auto unset = [](const std::string&) { return std::optional<std::string>("host=unset"); };
+    for (const auto& [id, check] : recon_engine::load_config(RECON_ENGINE_EXAMPLE, unset).checks)
+      file << "[checks.\"" << id << "\"]\npaging = " << (id.ends_with("-live") ? "false" : "true") << "\nzone = \"UTC\"\nschedule = \"0 30 " << hour
+           << " * * *\"\n";
+  }
+  FarSchedule(const FarSchedule&) = delete;
+  FarSchedule& operator=(const FarSchedule&) = delete;
+  ~FarSchedule() { std::filesystem::remove(path); }
+
+  int ask(bool json = false) {
+    std::ostringstream said, noted;
+    std::vector<std::string> words{"gap", "--config", path.string()};
+    if (json) words.push_back("--json");
+    const int code = gap_command(parse(words, servers), {.out = said, .err = noted, .live = false, .ask = {}});
+    out = said.str(), err = noted.str();
+    INFO(out << err);
+    return code;
+  }
+
+  std::filesystem::path path;
+  std::string out, err;
+};
+
+/// The program's page, as far as the gap asks it.
+class Page {
+ public:
+  explicit Page(std::string health) {
+    server_.Get("/internal/health", [health](const httplib::Request&, httplib::Response& answer) { answer.set_content(health, "application/json"); });
+    port_ = server_.bind_to_any_port("127.0.0.1");
+    thread_ = std::thread([this] { server_.listen_after_bind(); });
+    while (!server_.is_running()) std::this_thread::sleep_for(Millis{1});
+  }
+  Page(const Page&) = delete;
+  Page& operator=(const Page&) = delete;
+  ~Page() {
+    server_.stop();
+    thread_.join();
+  }
+  int port() const { return port_; }
+
+ private:
+  httplib::Server server_;
+  int port_ = 0;
+  std::thread thread_;
+};
+
+}  // namespace
+
+TEST_CASE("a gap is safe only when the program itself has said that nothing runs") {
+  {
+    FarSchedule silent(1);  // nobody listens there
+    CHECK(silent.ask() == exit_no_answer);
+    CHECK(contains(silent.out, "by the schedules alone: "));
+    CHECK(contains(silent.err, "does not answer"));
+    CHECK(silent.ask(true) == exit_no_answer);
+    CHECK(contains(silent.out, "\"running\":null"));
+  }
+  {
+    const Page idle(R"({"checks":[{"id":"pnl-is-zero-sum-live","running_since":null}]})");
+    FarSchedule far(idle.port());
+    CHECK(far.ask() == exit_done);
+    CHECK(contains(far.out, "afterwards: cutover gap --config "));
+    CHECK(far.ask(true) == exit_done);
+    CHECK(contains(far.out, "\"running\":[]"));
+  }
+  {
+    const Page busy(R"({"checks":[{"id":"pnl-is-zero-sum-live","running_since":")" +
+                    epochcut::to_text(std::chrono::floor<Millis>(std::chrono::system_clock::now())) + R"("}]})");
+    FarSchedule far(busy.port());
+    CHECK(far.ask() == exit_usage);  // wait
+    CHECK(far.ask(true) == exit_usage);
+    CHECK(contains(far.out, "\"running\":[\"pnl-is-zero-sum-live\"]"));
+  }
+  {
+    const Page other("<!doctype html><title>Sign in</title>");
+    FarSchedule far(other.port());
+    CHECK(far.ask() == exit_no_answer);
+    CHECK(contains(far.err, "can't read"));
+  }
 }
