@@ -12,20 +12,8 @@ namespace {
 
 constexpr std::size_t bars_max = 240;  ///< of the timeline; more cuts share a bar, and the worst of them colours it
 
-std::string escaped(std::string_view text) {
-  std::string out;
-  for (const char c : printable(text)) switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&quot;"; break;
-      default: out += c;
-    }
-  return out;
-}
-
 /// Set apart: a text written from right to left turns nothing around but itself.
-std::string html(std::string_view text) { return "<bdi>" + escaped(text) + "</bdi>"; }
+std::string html(std::string_view text) { return "<bdi>" + html_text(text) + "</bdi>"; }
 
 std::string grouped(std::uint64_t n) {
   std::string digits = std::to_string(n);
@@ -92,7 +80,7 @@ std::string report_page(const VerdictRecord& r, const std::vector<SeamFact>& sea
   const std::string banner = r.decision == "go" ? "equal" : r.decision == "no_go" ? "differs" : "unanswered";
   std::string page = R"(<!DOCTYPE html>
 <html lang=en><head><meta charset=utf-8><meta name=viewport content="width=device-width, initial-scale=1"><title>)" +
-                     escaped(r.candidate) + ": " + escaped(r.decision) + R"(</title><style>
+                     html_text(r.candidate) + ": " + html_text(r.decision) + R"(</title><style>
 :root{color-scheme:light dark;--ink:#1c2330;--paper:#fff;--line:#cfd6df;--good:#1a7f45;--bad:#c22f2f;--dull:#8a94a3;--warn:#a86a00}
 @media (prefers-color-scheme:dark){:root{--ink:#e4e9f0;--paper:#14181f;--line:#3a4350;--good:#4cc47f;--bad:#ff7a70;--dull:#8591a2;--warn:#e5a53a}}
 *{box-sizing:border-box}body{margin:0 auto;padding:1rem;max-width:60rem;font:1rem/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);overflow-wrap:anywhere}

@@ -7,9 +7,11 @@
 #include <vector>
 
 #include <epochcut/core/decimal.hpp>
+#include <epochcut/verdict/escape.hpp>
 
 namespace recon_engine {
 
+using epochcut::html_text;
 using epochcut::Reason;
 using epochcut::Status;
 using epochcut::to_text;
@@ -105,7 +107,7 @@ std::string counted(std::uint64_t n, std::string_view one, std::string_view many
 std::string isolated(std::string_view text, std::size_t bytes_max = page_value_bytes_max) {
   std::size_t end = std::min(text.size(), bytes_max);
   while (end < text.size() && end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
-  return "<bdi>" + html(text.substr(0, end)) + (end < text.size() ? "\u2026 (" + std::to_string(text.size()) + " bytes)" : "") + "</bdi>";
+  return "<bdi>" + html_text(text.substr(0, end)) + (end < text.size() ? "\u2026 (" + std::to_string(text.size()) + " bytes)" : "") + "</bdi>";
 }
 
 /// left - right where both are one number of the same column; else nothing.
@@ -178,9 +180,9 @@ std::string timeline(const CheckState& check, Instant now) {
     if (const std::uint64_t n = counts[static_cast<std::size_t>(s)]) words += (words.empty() ? "" : ", ") + std::to_string(n) + " " + std::string(to_string(s));
   if (missed != 0) words += (words.empty() ? "" : ", ") + std::to_string(missed) + " missed";
   const std::string label = "Last " + counted(slots.size(), "fire", "fires") + ": " + words;
-  return "<svg class=\"timeline\" viewBox=\"0 0 " + std::to_string(width) + " " + std::to_string(slot_height) + "\" role=\"img\" aria-label=\"" + html(label) +
-         "\"><path class=\"ground\" d=\"M0 27.5h" + std::to_string(width) + "\"/>" + marks + "</svg><p class=\"quiet\">" + html(label) + " \u00b7 since " +
-         clock_text(slots.front().at, now) + "</p>";
+  return "<svg class=\"timeline\" viewBox=\"0 0 " + std::to_string(width) + " " + std::to_string(slot_height) + "\" role=\"img\" aria-label=\"" +
+         html_text(label) + "\"><path class=\"ground\" d=\"M0 27.5h" + std::to_string(width) + "\"/>" + marks + "</svg><p class=\"quiet\">" + html_text(label) +
+         " \u00b7 since " + clock_text(slots.front().at, now) + "</p>";
 }
 
 // --- parts -----------------------------------------------------------------------------------------------------------
@@ -197,8 +199,9 @@ std::string difference_rows(const Run& run) {
   for (const ShownDifference& d : run.differences) {
     if (shown++ == page_differences_max) break;
     const std::string by = gap(d);
-    rows += "<div class=\"key\"><p><span class=\"kind\">" + html(d.kind) + "</span> " + isolated(d.key) + "</p><dl><dt>left</dt><dd>" + side(d.left) +
-            "</dd><dt>right</dt><dd>" + side(d.right) + "</dd>" + (by.empty() ? "" : "<dt>left \u2212 right</dt><dd>" + html(by) + "</dd>") + "</dl></div>";
+    rows += "<div class=\"key\"><p><span class=\"kind\">" + html_text(d.kind) + "</span> " + isolated(d.key) + "</p><dl><dt>left</dt><dd>" + side(d.left) +
+            "</dd><dt>right</dt><dd>" + side(d.right) + "</dd>" + (by.empty() ? "" : "<dt>left \u2212 right</dt><dd>" + html_text(by) + "</dd>") +
+            "</dl></div>";
   }
   const std::uint64_t all = run.changed + run.only_left + run.only_right;
   const std::uint64_t listed = std::min<std::uint64_t>(run.differences.size(), page_differences_max);
@@ -215,11 +218,11 @@ std::string alarm(const CheckState& check, Condition condition, Instant now) {
     const auto found = std::find_if(check.runs.rbegin(), check.runs.rend(), [&](const Run& r) { return r.status == wanted; });
     run = found == check.runs.rend() ? (check.runs.empty() ? nullptr : &check.runs.back()) : &*found;
   }
-  std::string out = "<section class=\"alarm " + std::string(look_of(condition).css) + "\"><h2>" + chip(condition) + " <a href=\"#" + html(check.config.id) +
-                    "\">" + html(check.config.id) + "</a></h2>";
+  std::string out = "<section class=\"alarm " + std::string(look_of(condition).css) + "\"><h2>" + chip(condition) + " <a href=\"#" +
+                    html_text(check.config.id) + "\">" + html_text(check.config.id) + "</a></h2>";
   if (run == nullptr) return out + "<p>It has neither passed nor failed yet.</p></section>";
   out += "<p class=\"why\"><b>" + std::string(to_string(run->status)) + ": " + std::string(to_string(run->reason)) + "</b> \u00b7 " +
-         isolated(run->message, 3 * page_value_bytes_max) + "</p><p class=\"do\"><b>What to do:</b> " + html(advice(run->reason)) + "</p>";
+         isolated(run->message, 3 * page_value_bytes_max) + "</p><p class=\"do\"><b>What to do:</b> " + html_text(advice(run->reason)) + "</p>";
   out += difference_rows(*run);
   out += "<p class=\"quiet\">";
   if (const auto since = check.firing.find(condition == Condition::broken ? Signal::invariant : Signal::infrastructure); since != check.firing.end())
@@ -260,7 +263,8 @@ std::string facts(const CheckState& check, Instant now) {
   else
     next = "with the next event";
   rows.emplace_back("Next", next);
-  rows.emplace_back("Schedule", "<code>" + html(config.schedule) + "</code>" + (config.schedule.starts_with("event:") ? "" : " " + html(config.zone)));
+  rows.emplace_back("Schedule",
+                    "<code>" + html_text(config.schedule) + "</code>" + (config.schedule.starts_with("event:") ? "" : " " + html_text(config.zone)));
   if (check.missed != 0 || check.coalesced != 0)
     rows.emplace_back("Not run", counted(check.missed, "fire missed", "fires missed") + ", " + counted(check.coalesced, "event coalesced", "events coalesced"));
   std::string out = "<dl class=\"facts\">";
@@ -270,8 +274,9 @@ std::string facts(const CheckState& check, Instant now) {
 
 std::string card(const CheckState& check, Instant now) {
   const Condition condition = condition_of(check, now);
-  return "<article id=\"" + html(check.config.id) + "\" class=\"card " + std::string(look_of(condition).css) + "\"><header><h3>" + html(check.config.id) +
-         "</h3>" + chip(condition) + "</header><p class=\"quiet\">" + (check.config.id.ends_with("-live") ? "live, at a cut" : "in the quiet window, at rest") +
+  return "<article id=\"" + html_text(check.config.id) + "\" class=\"card " + std::string(look_of(condition).css) + "\"><header><h3>" +
+         html_text(check.config.id) + "</h3>" + chip(condition) + "</header><p class=\"quiet\">" +
+         (check.config.id.ends_with("-live") ? "live, at a cut" : "in the quiet window, at rest") +
          (check.config.paging ? " \u00b7 pages" : " \u00b7 <b>does not page</b>") + "</p>" + timeline(check, now) + facts(check, now) + "</article>";
 }
 
@@ -352,39 +357,6 @@ std::string legend() {
 }
 
 }  // namespace
-
-std::string html(std::string_view text) {
-  std::string out;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const auto c = static_cast<unsigned char>(text[i]);
-    switch (c) {
-      case '&': out += "&amp;"; continue;
-      case '<': out += "&lt;"; continue;
-      case '>': out += "&gt;"; continue;
-      case '"': out += "&quot;"; continue;
-      case '\'': out += "&#39;"; continue;
-      default: break;
-    }
-    if (c < 0x80) {
-      out += c < 0x20 || c == 0x7F ? std::string("\uFFFD") : std::string(1, static_cast<char>(c));
-      continue;
-    }
-    const std::size_t length = c >= 0xF0 && c < 0xF5 ? 4 : c >= 0xE0 && c < 0xF0 ? 3 : c >= 0xC2 && c < 0xE0 ? 2 : 0;
-    bool valid = length != 0 && i + length <= text.size();
-    for (std::size_t k = 1; valid && k < length; ++k) valid = (static_cast<unsigned char>(text[i + k]) & 0xC0) == 0x80;
-    if (valid && length > 2) {
-      const auto second = static_cast<unsigned char>(text[i + 1]);
-      valid = !(c == 0xE0 && second < 0xA0) && !(c == 0xED && second > 0x9F) && !(c == 0xF0 && second < 0x90) && !(c == 0xF4 && second > 0x8F);
-    }
-    if (!valid) {
-      out += "\uFFFD";
-      continue;
-    }
-    out += text.substr(i, length);
-    i += length - 1;
-  }
-  return out;
-}
 
 std::string_view advice(Reason reason) {
   switch (reason) {
@@ -467,12 +439,13 @@ std::string render_page(const BoardState& state, Instant now) {
   std::string out =
       "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">"
       "<meta http-equiv=\"refresh\" content=\"" +
-      std::to_string(page_refresh_s) + "\"><title>" + std::string(look_of(verdict).mark) + " " + html(headline) + "</title><style>" + std::string(style) +
+      std::to_string(page_refresh_s) + "\"><title>" + std::string(look_of(verdict).mark) + " " + html_text(headline) + "</title><style>" + std::string(style) +
       "</style></head><body>";
   out += "<div class=\"verdict " + std::string(look_of(verdict).css) + "\"><b aria-hidden=\"true\">" + std::string(look_of(verdict).mark) + "</b><div><h1>" +
-         html(headline) + "</h1><p>" + html(summary.empty() ? "no check is configured" : summary) + "</p><p class=\"quiet\">" + to_text(now).substr(0, 10) +
-         " " + two((now - std::chrono::floor<std::chrono::days>(now)).count() / 3'600'000) + to_text(now).substr(13, 6) +
-         " UTC, as all times here \u00b7 recon-engine " + html(state.engine.version) + ", up " + length_text(now - state.engine.started) + "</p></div></div>";
+         html_text(headline) + "</h1><p>" + html_text(summary.empty() ? "no check is configured" : summary) + "</p><p class=\"quiet\">" +
+         to_text(now).substr(0, 10) + " " + two((now - std::chrono::floor<std::chrono::days>(now)).count() / 3'600'000) + to_text(now).substr(13, 6) +
+         " UTC, as all times here \u00b7 recon-engine " + html_text(state.engine.version) + ", up " + length_text(now - state.engine.started) +
+         "</p></div></div>";
   out += engine_line(state.engine, now);
   for (const auto& [condition, check] : needy) out += alarm(*check, condition, now);
 
@@ -483,7 +456,7 @@ std::string render_page(const BoardState& state, Instant now) {
     if (std::find(shown.begin(), shown.end(), invariant) != shown.end()) continue;
     shown.push_back(invariant);
     const auto sentence = std::find_if(std::begin(sentences), std::end(sentences), [&](const Asserted& a) { return a.invariant == invariant; });
-    out += "<section class=\"pair\"><h2>" + html(invariant) + "</h2>" +
+    out += "<section class=\"pair\"><h2>" + html_text(invariant) + "</h2>" +
            (sentence == std::end(sentences) ? "" : "<p class=\"quiet\">" + std::string(sentence->sentence) + "</p>") + "<div class=\"cards\">";
     for (const CheckState& c : state.checks)
       if (invariant_of(c.config.id) == invariant) out += card(c, now);

@@ -20,7 +20,4 @@ std::string render_page(const BoardState& state, Instant now);
 /// What to do on this reason, one sentence, from docs/operations/runbook.md (a test holds both against each other).
 std::string_view advice(epochcut::Reason reason);
 
-/// For HTML's text and quoted attributes: nothing in it can become markup; bytes that are no UTF-8 become U+FFFD.
-std::string html(std::string_view text);
-
 }  // namespace recon_engine

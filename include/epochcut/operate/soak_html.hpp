@@ -14,20 +14,9 @@ namespace epochcut {
 
 namespace soak_detail {
 
-inline std::string html(std::string_view text) {
-  std::string out;
-  for (const char c : printable(text)) switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&quot;"; break;
-      case '\'': out += "&#39;"; break;
-      default: out += c;
-    }
-  return out;
+inline std::string tag(std::string_view finding) {
+  return "<b class=\"" + std::string(finding.substr(0, finding.find('?'))) + "\">" + html_text(finding) + "</b>";
 }
-
-inline std::string tag(std::string_view finding) { return "<b class=\"" + std::string(finding.substr(0, finding.find('?'))) + "\">" + html(finding) + "</b>"; }
 
 /// One shape per state: a square passes, a triangle fails, a cross doesn't know, a ring skips, a dash is missing.
 inline std::string shape(std::string_view state, double x, double y, const std::string& title) {
@@ -43,7 +32,7 @@ inline std::string shape(std::string_view state, double x, double y, const std::
     path = "<circle fill=\"none\" stroke-width=\"2\" cx=\"" + number(x, 1) + "\" cy=\"" + number(y, 1) + "\" r=\"4\"/>";
   else
     path = "<path fill=\"none\" stroke-width=\"2\" d=\"M" + at(-4, 0) + "h8\"/>";
-  return "<g class=\"" + std::string(state.substr(0, state.find('?'))) + "\"><title>" + html(title) + "</title>" + path + "</g>";
+  return "<g class=\"" + std::string(state.substr(0, state.find('?'))) + "\"><title>" + html_text(title) + "</title>" + path + "</g>";
 }
 
 /// Days run down, the hours of a day across: the worst state of each hour, and at the end of a day's row the pairs that its old fires made.
@@ -116,20 +105,20 @@ inline std::string to_html(const std::vector<SoakReport>& reports) {
       ".error,.live_no_assert,.old_no_assert,.agree_values_differ,.not_yet,.keep_soaking{fill:var(--warn);stroke:var(--warn);color:var(--warn)}.skipped,.unpaired,.old_missed,.missing{fill:var(--dim);stroke:var(--dim);color:var(--dim)}"
       "</style></head><body><h1>Soak</h1><div class=\"scroll\"><table><tr><th>check</th><th>decision</th><th>clock</th><th>time elapsed</th><th>signed off</th></tr>";
   for (const SoakReport& r : reports)
-    out += "<tr><td>" + html(r.live_id) + "</td><td>" + tag(to_string(r.decision)) + "</td><td>" + number(r.bounds.days, 1) + " days</td><td>" +
-           (r.time_elapsed ? "yes" : "no") + "</td><td>" + (r.signed_off ? html(r.signed_off->who) : "no") + "</td></tr>";
+    out += "<tr><td>" + html_text(r.live_id) + "</td><td>" + tag(to_string(r.decision)) + "</td><td>" + number(r.bounds.days, 1) + " days</td><td>" +
+           (r.time_elapsed ? "yes" : "no") + "</td><td>" + (r.signed_off ? html_text(r.signed_off->who) : "no") + "</td></tr>";
   out += "</table></div>";
   for (const SoakReport& r : reports) {
-    out += "<h2>" + html(r.live_id) + "</h2><p>" + tag(to_string(r.decision)) + " " + html(r.sentence) + "</p><p><small>record " + to_text(r.from) + " to " +
-           to_text(r.until) + ", clock started " + to_text(r.clock) + "</small></p><ul>";
-    for (const ClockRestart& c : r.restarts) out += "<li>clock restarted " + to_text(c.at) + ": " + html(c.why) + "</li>";
-    for (const std::string& line : {noise_text(r.bounds), sensitivity_text(r.bounds), pairs_text(r.bounds)}) out += "<li>" + html(line) + "</li>";
+    out += "<h2>" + html_text(r.live_id) + "</h2><p>" + tag(to_string(r.decision)) + " " + html_text(r.sentence) + "</p><p><small>record " + to_text(r.from) +
+           " to " + to_text(r.until) + ", clock started " + to_text(r.clock) + "</small></p><ul>";
+    for (const ClockRestart& c : r.restarts) out += "<li>clock restarted " + to_text(c.at) + ": " + html_text(c.why) + "</li>";
+    for (const std::string& line : {noise_text(r.bounds), sensitivity_text(r.bounds), pairs_text(r.bounds)}) out += "<li>" + html_text(line) + "</li>";
     out += "</ul><div class=\"scroll\"><table><tr><th>criterion</th><th>finding</th><th>figures</th></tr>";
     for (const Criterion& c : r.criteria) {
-      out += "<tr><td>" + std::string(to_string(c.id)) + "</td><td>" + tag(to_string(c.finding)) + "</td><td>" + html(c.summary);
+      out += "<tr><td>" + std::string(to_string(c.id)) + "</td><td>" + tag(to_string(c.finding)) + "</td><td>" + html_text(c.summary);
       if (!c.evidence.empty()) {
         out += "<ul>";
-        for (const std::string& e : c.evidence) out += "<li>" + html(e) + "</li>";
+        for (const std::string& e : c.evidence) out += "<li>" + html_text(e) + "</li>";
         if (c.more > 0) out += "<li>and " + std::to_string(c.more) + " more</li>";
         out += "</ul>";
       }
@@ -146,10 +135,10 @@ inline std::string to_html(const std::vector<SoakReport>& reports) {
     std::size_t shown = 0;
     for (const Episode& e : r.scan.episodes) {
       if (shown++ == report_rows_max) break;
-      out += "<tr><td>" + to_text(e.first) + "<br>" + to_text(e.last) + "</td><td>" + html(e.check_id) + "</td><td>" + tag(to_string(e.status)) + "</td><td>" +
-             std::to_string(e.n) + "</td><td>" + html(reasons_text(e)) + "</td><td>" + (e.largest_gap ? html(to_string(*e.largest_gap)) : "") + "</td><td>" +
-             epochs_text(e) + "</td><td>" + html(other_text(e)) + "</td><td>" + html(to_string(e.verdict)) +
-             (e.evidence.empty() ? "" : ": " + html(e.evidence) + " (" + html(e.who) + ")") + "</td></tr>";
+      out += "<tr><td>" + to_text(e.first) + "<br>" + to_text(e.last) + "</td><td>" + html_text(e.check_id) + "</td><td>" + tag(to_string(e.status)) +
+             "</td><td>" + std::to_string(e.n) + "</td><td>" + html_text(reasons_text(e)) + "</td><td>" +
+             (e.largest_gap ? html_text(to_string(*e.largest_gap)) : "") + "</td><td>" + epochs_text(e) + "</td><td>" + html_text(other_text(e)) + "</td><td>" +
+             html_text(to_string(e.verdict)) + (e.evidence.empty() ? "" : ": " + html_text(e.evidence) + " (" + html_text(e.who) + ")") + "</td></tr>";
     }
     if (!r.scan.episodes.empty()) out += "</table></div>";
     if (r.scan.episodes.size() > report_rows_max) out += "<p>and " + std::to_string(r.scan.episodes.size() - report_rows_max) + " more episodes</p>";

@@ -6,24 +6,12 @@
 #include <string_view>
 
 #include <epochcut/core/row_hash.hpp>
+#include <epochcut/verdict/escape.hpp>
 #include <epochcut/verdict/outcome.hpp>
 
 namespace epochcut {
 
 inline constexpr std::size_t value_bytes_shown_max = 1'024;  ///< of one value: ten differences of long texts must still fit a log's row
-
-/// On one line, whatever is in it: a value must not be able to forge a line of the log.
-inline std::string printable(std::string_view text) {
-  std::string out;
-  for (char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte >= 0x20 && byte != 0x7F)
-      out += c;
-    else
-      ((out += "\\x") += "0123456789abcdef"[byte >> 4]) += "0123456789abcdef"[byte & 15];
-  }
-  return out;
-}
 
 /// A value as text. Of a long one the beginning, its size and its hash, so that two which differ later still look different.
 inline std::string shortened(const Value& value) {

@@ -27,41 +27,6 @@ inline std::string to_text(const Outcome& o) {
 
 namespace json {
 
-inline std::string escaped(std::string_view text) {
-  constexpr char hex[] = "0123456789abcdef";
-  std::string out = "\"";
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const auto c = static_cast<unsigned char>(text[i]);
-    if (c == '"' || c == '\\')
-      (out += '\\') += static_cast<char>(c);
-    else if (c == '\n')
-      out += "\\n";
-    else if (c < 0x20 || c == 0x7F)
-      ((out += "\\u00") += hex[c >> 4]) += hex[c & 15];
-    else if (c < 0x80)
-      out += static_cast<char>(c);
-    else {
-      // A value is any bytes; JSON is UTF-8: what is no valid sequence is told as U+FFFD.
-      const std::size_t length = c >= 0xF0 && c < 0xF5 ? 4 : c >= 0xE0 ? 3 : c >= 0xC2 ? 2 : 0;
-      bool valid = length != 0 && c < 0xF5 && i + length <= text.size();
-      for (std::size_t k = 1; valid && k < length; ++k) valid = (static_cast<unsigned char>(text[i + k]) & 0xC0) == 0x80;
-      if (valid && length > 2) {
-        const auto second = static_cast<unsigned char>(text[i + 1]);
-        valid = !(c == 0xE0 && second < 0xA0) && !(c == 0xED && second > 0x9F) && !(c == 0xF0 && second < 0x90) && !(c == 0xF4 && second > 0x8F);
-      }
-      if (!valid) {
-        out += "\xEF\xBF\xBD";
-        continue;
-      }
-      out += text.substr(i, length);
-      i += length - 1;
-    }
-  }
-  return out + '"';
-}
-
-inline std::string member(std::string_view name, const std::string& raw) { return escaped(name) + ":" + raw; }
-
 inline std::string cells(const std::vector<Cell>& cells) {
   std::string out = "{";
   for (const Cell& c : cells) out += (out.size() > 1 ? "," : "") + member(c.name, c.value.value().null ? "null" : escaped(shortened(c.value.value())));
