@@ -9,7 +9,6 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include <epochcut/core/digest.hpp>
@@ -109,24 +108,8 @@ struct DigestSide {
   virtual Server server() const = 0;     ///< that answered last
 };
 
-/// Owns a side, or none: a source that can't hash these rows.
-class AnyDigest {
- public:
-  AnyDigest() = default;
-  explicit AnyDigest(DigestSide* owned) : side_(owned) {}
-  AnyDigest(AnyDigest&& other) noexcept : side_(std::exchange(other.side_, nullptr)) {}
-  AnyDigest& operator=(AnyDigest&& other) noexcept {
-    std::swap(side_, other.side_);
-    return *this;
-  }
-  ~AnyDigest() { delete side_; }
-  explicit operator bool() const { return side_ != nullptr; }
-  DigestSide* operator->() const { return side_; }
-  DigestSide& operator*() const { return *side_; }
-
- private:
-  DigestSide* side_ = nullptr;
-};
+/// None: a source that can't hash these rows.
+using AnyDigest = Owned<DigestSide>;
 
 /// A follower that can: `ids` are what the token counts up to `as_of`. Errors: as a side's; none of them is about the rows.
 template <class Source>

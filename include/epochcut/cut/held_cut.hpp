@@ -6,7 +6,6 @@
 #include <concepts>
 #include <cstddef>
 #include <span>
-#include <utility>
 #include <vector>
 
 #include <epochcut/cut/digest_side.hpp>
@@ -30,21 +29,7 @@ struct HeldSnapshot {
   virtual void release(const Control& control) = 0;
 };
 
-/// Owns a held snapshot.
-class AnyHeld {
- public:
-  explicit AnyHeld(HeldSnapshot* owned) : held_(owned) {}
-  AnyHeld(AnyHeld&& other) noexcept : held_(std::exchange(other.held_, nullptr)) {}
-  AnyHeld& operator=(AnyHeld&& other) noexcept {
-    std::swap(held_, other.held_);
-    return *this;
-  }
-  ~AnyHeld() { delete held_; }
-  HeldSnapshot* operator->() const { return held_; }
-
- private:
-  HeldSnapshot* held_;
-};
+using AnyHeld = Owned<HeldSnapshot>;
 
 /// An anchor whose snapshot can stay open.
 template <class Source>

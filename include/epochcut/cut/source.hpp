@@ -8,7 +8,6 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include <epochcut/core/digest.hpp>
@@ -17,6 +16,7 @@
 #include <epochcut/core/token.hpp>
 #include <epochcut/cut/as_of_query.hpp>
 #include <epochcut/cut/control.hpp>
+#include <epochcut/cut/owned.hpp>
 
 namespace epochcut {
 
@@ -79,22 +79,7 @@ struct Cursor {
   virtual Proof proof() const = 0;
 };
 
-/// Owns a cursor.
-class AnyCursor {
- public:
-  explicit AnyCursor(Cursor* owned) : cursor_(owned) {}
-  AnyCursor(AnyCursor&& other) noexcept : cursor_(std::exchange(other.cursor_, nullptr)) {}
-  AnyCursor& operator=(AnyCursor&& other) noexcept {
-    std::swap(cursor_, other.cursor_);
-    return *this;
-  }
-  ~AnyCursor() { delete cursor_; }
-  Cursor* operator->() const { return cursor_; }
-  Cursor& operator*() const { return *cursor_; }
-
- private:
-  Cursor* cursor_;
-};
+using AnyCursor = Owned<Cursor>;
 
 /// What a follower can say of itself, from the server and not from its configuration.
 struct FollowerInfo {
