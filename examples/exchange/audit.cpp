@@ -9,6 +9,8 @@
 #include <sstream>
 #include <utility>
 
+#include "exchange/row_chain.hpp"
+
 namespace exchange {
 
 using epochcut::Failure;
@@ -36,6 +38,7 @@ class Audit {
     compare_transactions();
     compare_balances();
     compare_digests();
+    compare_chain();
     ledger_.execute("COMMIT");
     return std::move(report_);
   }
@@ -55,7 +58,7 @@ class Audit {
     report_.generation = number(token(0, 0));
     report_.sequence = number(token(0, 1));
     report_.owner = token(0, 2);
-    chain_ = token(0, 3);
+    stored_chain_ = token(0, 3);
     if (!token(0, 4).empty() && number(token(0, 4)) <= report_.sequence) broken("the token has passed its stop marker at " + std::string(token(0, 4)));
   }
 
@@ -90,7 +93,11 @@ class Audit {
     for (std::uint64_t from = 0; from < report_.sequence; from += events_a_query) {
       const std::uint64_t to = std::min(report_.sequence, from + events_a_query);
       rows.clear();
-      for (std::uint64_t sequence = from + 1; sequence <= to; ++sequence) fold_.apply(options_.stream.at(sequence), rows);
+      for (std::uint64_t sequence = from + 1; sequence <= to; ++sequence) {
+        const std::size_t transactions = rows.transactions.size(), positions = rows.positions.size();
+        fold_.apply(options_.stream.at(sequence), rows);
+        chain_ = extend(chain_, sequence, rows, transactions, positions);
+      }
       const auto found = ledger_.execute(
           "SELECT event_id, sequence, leg, execution_ns, trade_id, account, instrument, kind, currency, amount, memo IS NULL, memo, generation FROM " +
               table("transactions") + " WHERE event_id >= $1 AND event_id < $2 ORDER BY event_id",
@@ -161,10 +168,17 @@ class Audit {
     }
   }
 
+  /// A ledger of an earlier version has none yet.
+  void compare_chain() {
+    if (stored_chain_ == to_text(Chain{}) || stored_chain_ == to_text(chain_)) return;
+    broken("the token's chain is " + stored_chain_ + ", the stream's is " + to_text(chain_));
+  }
+
   const EngineOptions& options_;
   PostgresWriter ledger_;
   Fold fold_;
-  std::string chain_;
+  Chain chain_;               ///< of the stream, up to where it has been compared
+  std::string stored_chain_;  ///< of the token
   AuditReport report_;
 };
 

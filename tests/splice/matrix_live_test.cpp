@@ -411,6 +411,12 @@ TEST_CASE("each guard of fence and flip is needed: without it the audit finds th
     CHECK(commit(ledger, without(fence, previous, "AND $7::bigint IS NOT NULL"), 60, 61, 80, 2, "candidate"));
     CHECK_FALSE(scene.audit().sound());
   }
+  SECTION("a chain of other rows, behind a token whose number and digests are right") {
+    ledger.execute("UPDATE resume_tokens SET chain = set_byte(chain, 15, get_byte(chain, 15) # 1)");
+    const exchange::AuditReport audit = scene.audit();
+    REQUIRE(audit.broken_count == 1);
+    CHECK(audit.broken[0].find("the token's chain is ") == 0);
+  }
   SECTION("without the stop marker's condition the database itself refuses to pass it") {
     arm(61, Scene::uuid());
     CHECK_THROWS_AS(commit(ledger, without(fence, stop, "true"), 40, 41, 80, 1, "incumbent"), Failure);
