@@ -130,6 +130,33 @@ Reason reason_of(const std::function<void()>& act) {
   return Reason::none;
 }
 
+/// The rows of `write_ten_together`: `t`, a hundred thousand of them.
+void make_hundred_thousand(Schema& schema) {
+  schema.pg.execute("create table t (id bigint primary key, v bigint not null); insert into t select i, 0 from generate_series(1, 100000) i; analyze t");
+}
+
+/// Ten rows, some in every reader's range, always change together, some hundred times a second.
+void write_ten_together(const std::string& dsn, const std::atomic<bool>& stop) {
+  exchange::PostgresWriter pg(dsn);
+  while (!stop) pg.execute("update t set v = v + 1 where id in (9000, 19000, 29000, 39000, 49000, 59000, 69000, 79000, 89000, 99000)");
+}
+
+/// In how many of `reads` those ten had moved since the read before: if in none, nothing was written, and nothing is shown. No read may see some of them moved.
+int moments_seen(Postgres& source, int reads) {
+  int torn = 0, moments = 0;
+  std::uint64_t last = 0;
+  for (int i = 0; i < reads; ++i) {
+    const auto [rows, proof] = take(source, current("t").key("id").values("v"));
+    REQUIRE(rows.rows() == 100'000);
+    const auto values = rows.column("v").words();
+    for (std::size_t row = 8'999; row < 100'000; row += 10'000) torn += values[row] != values[8'999];
+    moments += values[8'999] != last;
+    last = values[8'999];
+  }
+  CHECK(torn == 0);
+  return moments;
+}
+
 }  // namespace
 
 TEST_CASE("several readers show the rows and the proof of one") {
@@ -199,26 +226,11 @@ TEST_CASE("several readers show the rows and the proof of one") {
 
 TEST_CASE("several readers see ONE moment, whatever is written between them") {
   Schema schema("moment");
-  schema.pg.execute("create table t (id bigint primary key, v bigint not null); insert into t select i, 0 from generate_series(1, 100000) i; analyze t");
+  make_hundred_thousand(schema);
   std::atomic<bool> stop{false};
-  // Ten rows, some in every reader's range, always change together, some hundred times a second.
-  const Joined writer(stop, [&] {
-    exchange::PostgresWriter pg(schema.dsn());
-    while (!stop) pg.execute("update t set v = v + 1 where id in (9000, 19000, 29000, 39000, 49000, 59000, 69000, 79000, 89000, 99000)");
-  });
+  const Joined writer(stop, [&] { write_ten_together(schema.dsn(), stop); });
   Postgres source = schema.source(4);
-  int torn = 0, moments = 0;
-  std::uint64_t last = 0;
-  for (int i = 0; i < 30; ++i) {
-    const auto [rows, proof] = take(source, current("t").key("id").values("v"));
-    REQUIRE(rows.rows() == 100'000);
-    const auto values = rows.column("v").words();
-    for (std::size_t row = 8'999; row < 100'000; row += 10'000) torn += values[row] != values[8'999];
-    moments += values[8'999] != last;
-    last = values[8'999];
-  }
-  CHECK(torn == 0);
-  CHECK(moments > 20);  // else nothing was written, and nothing is shown
+  CHECK(moments_seen(source, 30) > 20);
 }
 
 TEST_CASE("several readers see ONE moment of a standby too, while it follows its primary") {
@@ -230,7 +242,7 @@ TEST_CASE("several readers see ONE moment of a standby too, while it follows its
     WARN("no standby: this PostgreSQL has no pg_basebackup");
     return;
   }
-  schema.pg.execute("create table t (id bigint primary key, v bigint not null); insert into t select i, 0 from generate_series(1, 100000) i; analyze t");
+  make_hundred_thousand(schema);
   const std::string dsn = standby.dsn() + " options='-c search_path=" + schema.name + "' application_name=" + schema.name;
   exchange::PostgresWriter look(dsn);
   REQUIRE(look.execute("select pg_is_in_recovery()")(0, 0) == "t");
@@ -251,22 +263,8 @@ TEST_CASE("several readers see ONE moment of a standby too, while it follows its
   CHECK(sessions(0, 0) == "4");  // each reader had one, and it is kept
 
   std::atomic<bool> stop{false};
-  const Joined writer(stop, [&] {
-    exchange::PostgresWriter pg(schema.dsn());
-    while (!stop) pg.execute("update t set v = v + 1 where id in (9000, 19000, 29000, 39000, 49000, 59000, 69000, 79000, 89000, 99000)");
-  });
-  int torn = 0, moments = 0;
-  std::uint64_t last = 0;
-  for (int i = 0; i < 15; ++i) {
-    const auto [rows, proof] = take(source, query);
-    REQUIRE(rows.rows() == 100'000);
-    const auto values = rows.column("v").words();
-    for (std::size_t row = 8'999; row < 100'000; row += 10'000) torn += values[row] != values[8'999];
-    moments += values[8'999] != last;
-    last = values[8'999];
-  }
-  CHECK(torn == 0);
-  CHECK(moments > 8);  // else nothing arrived, and nothing is shown
+  const Joined writer(stop, [&] { write_ten_together(schema.dsn(), stop); });
+  CHECK(moments_seen(source, 15) > 8);
 }
 
 TEST_CASE("a reader that fails fails all, and leaves nobody behind") {
