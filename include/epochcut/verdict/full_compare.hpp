@@ -71,7 +71,7 @@ class Streamed {
 
  private:
   /// Before the snapshot is taken, so that nobody's clean-up waits for a follower that is late. False if it stays so.
-  bool wait(Outcome& outcome) const {
+  bool wait(Outcome& outcome) {
     const Control& control = options_.check.control;
     const Millis start = control.clock->now();
     const EpochCut<Source> cut(*anchor_, {}, control);
@@ -81,10 +81,20 @@ class Streamed {
       const bool there = cut.seems_complete(invariant_.right.source, invariant_.right.query, control);
       outcome.right.waited = control.clock->now() - start;
       const Step next = step(options_.check.horizon, there ? Reached::yes : Reached::no, outcome.right.waited, attempt);
-      if (next.action == Step::Action::proceed) return true;
+      if (next.action == Step::Action::proceed) {
+        seen_ = epochs(cut);
+        return true;
+      }
       if (next.action == Step::Action::give_up) return false;
       control.sleep(next.delay);
     }
+  }
+
+  /// One per stream.
+  static std::vector<Epoch> epochs(const EpochCut<Source>& cut) {
+    std::vector<Epoch> all;
+    for (const Token& token : cut.tokens()) all.push_back(token.epoch);
+    return all;
   }
 
   /// One attempt, in one held snapshot. Errors: `timeout` that names the budget which was used up, and as a read.
@@ -114,10 +124,10 @@ class Streamed {
     left.about = anchor_->about(invariant_.left.query.plan().relation, control);
     auto [expected, at] = cut.expect(invariant_.right.source, invariant_.right.query, control);
     if (left.about.relation == expected.about.relation) return false;  // `check` says what is wrong with that
-    // The tail of the lag: what was committed since the wait.
+    // The tail of the lag: what was committed since the wait. If nothing was, to look again would cost a scan, and proves no more than the first look did.
     HorizonPolicy tail = options_.check.horizon;
     tail.budget = std::min(tail.budget, options_.snapshot_budget / 2);
-    for (int attempt = 0; !cut.seems_complete(invariant_.right.source, invariant_.right.query, control); ++attempt) {
+    for (int attempt = 0; epochs(cut) != seen_ && !cut.seems_complete(invariant_.right.source, invariant_.right.query, control); ++attempt) {
       const Step next = step(tail, Reached::no, control.clock->now() - start, attempt);
       if (next.action != Step::Action::wait) return false;
       control.sleep(next.delay);
@@ -206,6 +216,7 @@ class Streamed {
   Source* anchor_;
   const Invariant& invariant_;
   const FullCompareOptions& options_;
+  std::vector<Epoch> seen_;  ///< up to where the follower seemed complete when it was waited for
 };
 
 }  // namespace checking
