@@ -17,19 +17,22 @@ namespace {
 constexpr int repetitions = 5;
 constexpr const char* usage =
     "usage: compare_bench [--rows N] [--memory-rows N] [--only TEXT] [--json]\n"
+    "       compare_bench --once [--rows N] [--readers N]\n"
     "  --rows N         rows of the compared tables (2000000)\n"
     "  --memory-rows N  rows of the stream whose memory is measured (10000000)\n"
     "  --only TEXT      only what has TEXT in its name\n"
     "  --json           one JSON object per line instead of a table\n"
+    "  --once           compares the tables that such a run has left, once, and prints the seconds: for a peer, in turns with its own\n"
+    "  --readers N      PostgreSQL sessions that read one snapshot (1)\n"
     "Servers: EPOCHCUT_POSTGRES, EPOCHCUT_CLICKHOUSE, as examples/servers.sh prints them.\n";
 
 const std::string schema = "compare_bench", columns = "event_id, a, b, c, d";
 constexpr std::uint64_t group_count = 1'000;
 
 struct Options {
-  std::uint64_t rows = 2'000'000, memory_rows = 10'000'000;
+  std::uint64_t rows = 2'000'000, memory_rows = 10'000'000, readers = 1;
   std::string only;
-  bool json = false;
+  bool json = false, once = false;
 };
 
 void print(const Options& options, const std::string& name, double ours, double limit, double aim, const std::string& unit, std::uint64_t rows,
@@ -81,10 +84,12 @@ void make_tables(const Options& options, const std::string& table, std::uint64_t
   if (!options.json) std::fprintf(stderr, "tables of %s rows are there\n", number.c_str());
 }
 
-Postgres ledger_of(const std::string& table) {
+Postgres ledger_of(const std::string& table, std::uint64_t readers = 1) {
   TokenTable token{.table = schema + ".resume_tokens", .digests = schema + ".resume_token_digests", .stream = table};
   token.leg_bits = 0;
-  return Postgres(live::postgres_dsn(), token);
+  PostgresOptions options;
+  options.readers = static_cast<int>(readers);
+  return Postgres(live::postgres_dsn(), token, options);
 }
 
 /// The most memory that this process held at once since `reset_peak`. Unit: KiB.
@@ -96,8 +101,8 @@ std::uint64_t peak_kib() {
 }
 void reset_peak() { std::ofstream("/proc/self/clear_refs") << "5"; }
 
-Outcome compared(const std::string& table, std::uint64_t differences) {
-  Postgres ledger = ledger_of(table);
+Outcome compared(const std::string& table, std::uint64_t differences, std::uint64_t readers = 1) {
+  Postgres ledger = ledger_of(table, readers);
   ClickHouse analytics(live::clickhouse_url());
   const Query rows = events(schema + "." + table).values("a", "b", "c", "d"),
               copy = events(schema + "." + table + "_" + std::to_string(differences)).values("a", "b", "c", "d");
@@ -108,6 +113,12 @@ Outcome compared(const std::string& table, std::uint64_t differences) {
 void require(const Outcome& outcome, std::uint64_t rows, std::uint64_t differences) {
   if (outcome.status != (differences == 0 ? Status::pass : Status::fail) || outcome.counts.changed != differences || outcome.counts.equal != rows - differences)
     live::fail("the comparison says " + std::string(to_string(outcome.status)) + ": " + outcome.message);
+}
+
+void once(const Options& options) {
+  const double before = live::wall_s();
+  require(compared("narrow", 0, options.readers), options.rows, 0);
+  std::printf("%.4f\n", live::wall_s() - before);
 }
 
 void full_compares(const Options& options) {
@@ -186,9 +197,15 @@ void memory(const Options& options) {
 int main(int argc, char** argv) {
   Options options;
   live::read_arguments(argc, argv, usage,
-                       {{"--rows", &options.rows}, {"--memory-rows", &options.memory_rows}, {"--only", &options.only}, {"--json", &options.json}});
+                       {{"--rows", &options.rows},
+                        {"--memory-rows", &options.memory_rows},
+                        {"--only", &options.only},
+                        {"--json", &options.json},
+                        {"--once", &options.once},
+                        {"--readers", &options.readers}});
   if (options.rows < 100'000) return std::fputs(usage, stderr), 2;
   try {
+    if (options.once) return once(options), 0;
     full_compares(options);
     end_to_end(options);
     memory(options);

@@ -55,10 +55,11 @@ function report(folder, machine) {
     for (const match of matches.length > 0 ? matches : [{ ours: '', aims: {} }]) {
       const mine = measured.find((row) => (match.ours instanceof RegExp ? match.ours.test(row.name) : match.ours === row.name) && row.unit in perSecond &&
         (row.rows === peer.rows || match.ours instanceof RegExp));
-      const theirs = peer.rows / peer.seconds / 1e6, ours = mine ? perSecond[mine.unit](mine) / 1e6 : null;
+      const inTurns = peer.ours_seconds > 0;  // measured by the peer's own run, and not elsewhere in this one
+      const theirs = peer.rows / peer.seconds / 1e6, ours = inTurns ? peer.rows / peer.ours_seconds / 1e6 : mine ? perSecond[mine.unit](mine) / 1e6 : null;
       const aim = Object.entries(match.aims).find(([who]) => peer.peer.startsWith(who))?.[1] ?? null;
       rows.push({ name: `${match.as ?? peer.task} beside ${peer.peer}`, ours, limit: theirs, ratio: ours && ours / theirs, aim, lower_is_better: false, unit: 'Mrows/s',
-        rows: peer.rows, note: `${mine ? `ours: ${mine.name}` : 'ours: not in this run'}; ${peer.note}; ${peer.seconds.toFixed(3)} s` });
+        rows: peer.rows, note: `${inTurns ? `ours: the same, in turns, ${peer.ours_seconds.toFixed(3)} s` : mine ? `ours: ${mine.name}` : 'ours: not in this run'}; ${peer.note}; ${peer.seconds.toFixed(3)} s` });
     }
   }
   writeFileSync(`${folder}/report.json`, `${JSON.stringify(rows, null, 1)}\n`);

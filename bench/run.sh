@@ -235,6 +235,10 @@ bench compare compare_bench --json --rows "$compared" --memory-rows "$streamed"
 bench bisect bisect_bench --json --rows "$rows"
 
 if [ "$peers" = yes ]; then
+  # Ours in turns with theirs, and with as many sessions as they have threads.
+  EPOCHCUT_BENCH_OURS=''
+  [ ! -x "$build/bench/compare_bench" ] || EPOCHCUT_BENCH_OURS="'$build/bench/compare_bench' --once --rows $compared --readers $(nproc)"
+  export EPOCHCUT_BENCH_OURS
   absent "data-diff" "it comes by pip only, which this script does not use" "full compare"
   say "peers: the servers themselves"
   sh "$repository/bench/peers/servers.sh" "$compared" 3 >"$lines/peer-servers.jsonl" 2>"$scratch/stderr" ||

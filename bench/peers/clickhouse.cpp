@@ -1,6 +1,7 @@
 // How long does ClickHouse 26, in this very process, take for what bench/ measures? The CPU time of the process, median of several runs.
 // clickhouse_peer ROWS REPETITIONS: prints one JSON object per line: peer, task, rows, seconds, note. With EPOCHCUT_POSTGRES set and a table
-// bench_peers.l there (bench/peers/servers.sh makes it), also its postgresql() function joined to a table of its own, in wall time.
+// bench_peers.l there (bench/peers/servers.sh makes it), also its postgresql() function joined to a table of its own, in wall time: in turns with
+// EPOCHCUT_BENCH_OURS, a command that does the same with epochcut and prints its seconds, so that both have the same machine. Then also ours_seconds.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -30,6 +31,20 @@ double wall_s() {
   return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
 }
 
+double median(std::vector<double> of) {
+  std::sort(of.begin(), of.end());
+  return of[of.size() / 2];
+}
+
+/// What `command` prints, a number.
+double seconds_of(const char* command) {
+  std::FILE* said = popen(command, "r");
+  double seconds = 0;
+  if (said == nullptr || std::fscanf(said, "%lf", &seconds) != 1) fail(std::string("no seconds from ") + command);
+  if (pclose(said) != 0) fail(std::string(command) + " failed");
+  return seconds;
+}
+
 class Peer {
  public:
   Peer(int repetitions) : repetitions_(repetitions), connection_(":memory:", {}), version_(ask("SELECT version()")) {}
@@ -42,17 +57,20 @@ class Peer {
     return text;
   }
 
-  void time(const char* task, std::uint64_t rows, const std::string& sql, const char* expected, const char* note, double (*now)() = cpu_s) {
-    std::vector<double> seconds;
+  void time(const char* task, std::uint64_t rows, const std::string& sql, const char* expected, const char* note, double (*now)() = cpu_s,
+            const char* in_turns = nullptr) {
+    std::vector<double> seconds, ours;
     for (int i = 0; i <= repetitions_; ++i) {
+      if (in_turns != nullptr) ours.push_back(seconds_of(in_turns));
       const double before = now();
       const std::string got = ask(sql);
       if (i > 0) seconds.push_back(now() - before);  // the first is for warm caches
       if (expected != nullptr && got != expected) fail(std::string(task) + " answered " + got + ", not " + expected);
     }
-    std::sort(seconds.begin(), seconds.end());
-    std::printf("{\"peer\": \"ClickHouse %s in process\", \"task\": \"%s\", \"rows\": %llu, \"seconds\": %.6f, \"note\": \"%s\"}\n", version_.c_str(), task,
-                static_cast<unsigned long long>(rows), seconds[seconds.size() / 2], note);
+    std::printf("{\"peer\": \"ClickHouse %s in process\", \"task\": \"%s\", \"rows\": %llu, \"seconds\": %.6f, ", version_.c_str(), task,
+                static_cast<unsigned long long>(rows), median(seconds));
+    if (!ours.empty()) std::printf("\"ours_seconds\": %.6f, ", median(ours));
+    std::printf("\"note\": \"%s\"}\n", note);
     std::fflush(stdout);
   }
 
@@ -116,7 +134,7 @@ int main(int argc, char** argv) {
               "SELECT count() FROM own AS l FULL JOIN " + remote +
                   " AS r ON l.event_id = r.event_id WHERE (l.event_id, l.a, l.b, l.c, l.d) IS DISTINCT FROM "
                   "(r.event_id, r.a, r.b, r.c, r.d) SETTINGS join_use_nulls = 1",
-              "0", "its own table FULL JOIN postgresql(), wall time", wall_s);
+              "0", "its own table FULL JOIN postgresql(), wall time", wall_s, std::getenv("EPOCHCUT_BENCH_OURS"));
   }
   return 0;
 }

@@ -1,8 +1,9 @@
 // How long does DuckDB take for what bench/ measures? Prints one JSON object per line: peer, task, rows, seconds, note. Figures are medians of several runs.
 //   node duckdb.mjs FOLDER-OF-NODE_MODULES ROWS REPETITIONS                what is in memory: one thread; the CPU time of this process
 //   node duckdb.mjs FOLDER-OF-NODE_MODULES ROWS REPETITIONS csv SCRATCH    two live tables of ROWS rows, exported to CSV and joined: all threads, wall time.
-// The latter takes the tables that compare_bench leaves in EPOCHCUT_POSTGRES and EPOCHCUT_CLICKHOUSE, needs psql and curl, and writes its files to SCRATCH.
-import { spawn } from 'node:child_process';
+// The latter takes the tables that compare_bench leaves in EPOCHCUT_POSTGRES and EPOCHCUT_CLICKHOUSE, needs psql and curl, and writes its files to SCRATCH. It runs
+// in turns with EPOCHCUT_BENCH_OURS, a command that does the same with epochcut and prints its seconds, so that both have the same machine; without it, alone.
+import { execSync, spawn } from 'node:child_process';
 import { openSync, closeSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
@@ -34,8 +35,9 @@ async function overCsv() {
   });
   const columns = "{'event_id': 'BIGINT', 'a': 'BIGINT', 'b': 'BIGINT', 'c': 'BIGINT', 'd': 'BIGINT'}", select = 'SELECT event_id, a, b, c, d FROM compare_bench.';
   const l = `${scratch}/l.csv`, r = `${scratch}/r.csv`, read = (file) => `read_csv('${file}', header = false, auto_detect = false, columns = ${columns})`;
-  const seconds = [], exported = [];
+  const seconds = [], exported = [], ours = [];
   for (let i = 0; i <= repetitions; ++i) {
+    if (process.env.EPOCHCUT_BENCH_OURS) ours.push(Number(execSync(process.env.EPOCHCUT_BENCH_OURS)));
     const before = process.hrtime.bigint(), since = () => Number(process.hrtime.bigint() - before) / 1e9;
     await Promise.all([export_(l, 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', process.env.EPOCHCUT_POSTGRES, '-c', `COPY (${select}narrow) TO STDOUT (FORMAT csv)`),
       export_(r, 'curl', '-sS', '--fail-with-body', '--data-binary', `${select}narrow_0 FORMAT CSV`, process.env.EPOCHCUT_CLICKHOUSE)]);
@@ -48,7 +50,7 @@ async function overCsv() {
     if (got !== [rows, rows, rows, 0].join()) throw new Error(`full compare answered ${got}, not ${rows} equal rows`);
   }
   const median = (of) => of.sort((a, b) => a - b)[of.length >> 1], mib = (bytes) => Math.round(bytes / 2 ** 20);
-  console.log(JSON.stringify({ peer: `DuckDB ${engine} over CSV`, task: 'full compare', rows, seconds: median(seconds),
+  console.log(JSON.stringify({ peer: `DuckDB ${engine} over CSV`, task: 'full compare', rows, seconds: median(seconds), ours_seconds: median(ours),
     note: `both tables exported to CSV at once by psql and curl, in ${median(exported).toFixed(2)} s, then FULL JOIN of read_csv, every column compared; ${threads} threads, wall time; ` +
       `${mib(statSync(l).size + statSync(r).size)} MiB of files, ${mib(process.resourceUsage().maxRSS * 1024)} MiB of memory` }));
 }
