@@ -39,6 +39,7 @@ constexpr Row table[] = {
     {"PostgreSQL", "copy start", {"connection", "connection", "connection", "timeout", "pass", "pass", "connection", "connection", "connection"}},
     {"PostgreSQL", "copy data", {"connection", "connection", "connection", "timeout", "pass", "pass", "incomplete", "connection", "connection"}},
     {"PostgreSQL", "copy end", {"connection", "connection", "connection", "timeout", "pass", "pass", "connection", "connection", "connection"}},
+    {"PostgreSQL", "tables", {"connection", "connection", "connection", "timeout", "pass", "pass", "connection", "connection", "connection"}},
     {"PostgreSQL", "commit", {"connection", "connection", "connection", "timeout", "pass", "pass", "connection", "connection", "connection"}},
     {"PostgreSQL", "about", {"connection", "connection", "connection", "timeout", "pass", "pass", "connection", "connection", "connection"}},
     {"ClickHouse", "settings: status line", {"connection", "connection", "connection", "timeout", "pass", "pass", "connection", "connection", "connection"}},
@@ -188,7 +189,7 @@ struct Matrix {
     pg_asked = scene.pg.seen(0, To::server), ch_asked = scene.ch.seen(0, To::server);
     pg = postgres_points(scene.pg.seen(0, To::server), pg_stream);
     ch = clickhouse_answers(scene.ch.seen(0, To::server), ch_stream);
-    REQUIRE(pg.size() == 10);
+    REQUIRE(pg.size() == 11);
     REQUIRE(ch.size() == 5);
     CHECK(ch.back().end == ch_stream.size());  // or the answers were not understood
     CHECK(pg.back().end == pg_stream.size());

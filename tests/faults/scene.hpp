@@ -46,7 +46,7 @@ inline std::vector<Message> messages(std::string_view stream, std::size_t at) {
   return all;
 }
 
-/// Points of a ledger's answers: startup, begin, lock, token, describe, copy start, copy data, copy end, commit, about.
+/// Points of a ledger's answers: startup, begin, lock, token, describe, copy start, copy data, copy end, tables, commit, about.
 inline std::vector<Span> postgres_points(std::string_view to_server, std::string_view to_client) {
   const bool asks_for_tls = to_server.size() >= 8 && big_endian(to_server, 0) == 8;
   std::size_t start = asks_for_tls ? 8 : 0;
@@ -63,7 +63,11 @@ inline std::vector<Span> postgres_points(std::string_view to_server, std::string
     std::string point = "startup";
     if (answered > 0) {
       const std::string_view sql = statements.at(answered - 1);
-      point = sql.starts_with("BEGIN") ? "begin" : sql.find("transaction_isolation") != sql.npos ? "token" : sql.find("attnum") != sql.npos ? "describe" : "";
+      point = sql.starts_with("BEGIN")                        ? "begin"
+              : sql.find("transaction_isolation") != sql.npos ? "token"
+              : sql.find("attnum") != sql.npos                ? "describe"
+              : sql.find("pg_locks") != sql.npos              ? "tables"
+                                                              : "";
       if (sql.starts_with("BEGIN") && ((m.type == 'C' && m.body.starts_with("LOCK")) || spans.back().point == "lock")) point = "lock";
       if (sql.starts_with("COPY")) point = m.type == 'H' ? "copy start" : m.type == 'd' ? "copy data" : "copy end";
       if (sql.starts_with("COMMIT")) point = "commit";

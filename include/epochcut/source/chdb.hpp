@@ -210,10 +210,11 @@ class Session {
   /// Asked first: the database "default" takes the name of a table that it has not for the name of a file in the working directory.
   bool has_table(const std::string& database, const std::string& table, const Control& control) {
     std::string unused;
-    return all("SELECT count() FROM system.tables WHERE database = " + clickhouse::text_literal(database) + " AND name = " + clickhouse::text_literal(table),
-               control, unused)
-               .fields[0]
-               .column.words()[0] != 0;
+    const Relation answer =
+        all("SELECT count() FROM system.tables WHERE database = " + clickhouse::text_literal(database) + " AND name = " + clickhouse::text_literal(table),
+            control, unused);
+    clickhouse::require_shape(answer, {Type::uint64}, 1, where());
+    return answer.fields[0].column.words()[0] != 0;
   }
 
  private:

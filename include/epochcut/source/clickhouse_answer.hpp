@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <concepts>
 #include <cstdint>
+#include <initializer_list>
 #include <span>
 #include <string>
 #include <string_view>
@@ -22,6 +23,7 @@
 namespace epochcut::clickhouse {
 
 inline constexpr std::size_t conflicting_ids_named_max = 5;
+inline constexpr std::uint64_t small_answer_bytes_max = 64u << 20;  ///< of what is gathered whole: names and types of 10 000 columns take some megabytes
 
 /// One answer on its way. `read` gives more of its bytes, valid until the next call, and none once it has ended properly; it throws whatever
 /// else can happen. `finish` is called once after that end, `abandon` whenever nobody reads on; it does not throw.
@@ -33,23 +35,51 @@ concept AnswerChannel = requires(Channel& channel, const Control& control) {
   { channel.where() } -> std::convertible_to<std::string>;
 };
 
+/// An answer that does not have the form of what was asked: something between rewrites it, or it is another server's.
+inline Failure rewritten(const std::string& what, const std::string& where) {
+  return Failure(Reason::incomplete, "ClickHouse at " + where + " gave an answer that is none to what was asked: " + what + "; look at what stands between")
+      .at(where);
+}
+
+/// To be asked before a cell is looked at: whoever stands between may have changed columns and rows. Errors: `incomplete`.
+inline void require_shape(const Relation& answer, std::initializer_list<Type> types, std::size_t rows_min, const std::string& where) {
+  const bool right =
+      std::equal(answer.fields.begin(), answer.fields.end(), types.begin(), types.end(), [](const Field& f, Type type) { return f.column.type() == type; });
+  if (!right) throw rewritten("its columns are " + std::to_string(answer.fields.size()) + ", or of other types", where);
+  if (answer.rows() < rows_min) throw rewritten("it has " + std::to_string(answer.rows()) + " rows", where);
+}
+
 /// A small answer as a whole: one relation of all its blocks. `read()` gives more bytes, none at the end.
-/// Errors: those of `read`, the server's, and `incomplete` for an answer that ends inside a block.
+/// Errors: those of `read`, the server's, `too_large`, and `incomplete` for an answer that ends inside a block or whose blocks have different columns.
 template <class Read>
 Relation collect(Read read, const std::string& sql, const std::string& where) {
   NativeDecoder decoder;
   Relation rows;
   NativeBlock block;
+  const auto limit = [&](std::uint64_t bytes) {
+    if (bytes > small_answer_bytes_max)
+      throw Failure(Reason::too_large, "ClickHouse at " + where + " answered a question about itself with more than " + std::to_string(small_answer_bytes_max) +
+                                           " bytes; look at what stands between")
+          .at(where);
+  };
   for (;;) {
     while (decoder.next(block)) {
-      if (rows.fields.empty())
+      if (rows.fields.empty()) {
         for (NativeColumn& column : block.columns) rows.fields.push_back({column.name, Role::value, std::move(column.column)});
-      else
-        for (std::size_t i = 0; i < rows.fields.size() && i < block.columns.size(); ++i) rows.fields[i].column.append_column(block.columns[i].column);
+      } else {
+        const bool alike =
+            std::equal(rows.fields.begin(), rows.fields.end(), block.columns.begin(), block.columns.end(), [](const Field& a, const NativeColumn& b) {
+              return a.name == b.name && a.column.type() == b.column.type() && a.column.scale() == b.column.scale();
+            });
+        if (!alike) throw rewritten("two of its blocks have different columns", where);
+        for (std::size_t i = 0; i < rows.fields.size(); ++i) rows.fields[i].column.append_column(block.columns[i].column);
+      }
+      limit(rows.bytes());
     }
     const std::string_view bytes = read();
     if (bytes.empty()) break;
     decoder.feed(bytes);
+    limit(decoder.bytes());
   }
   if (!decoder.exception().empty()) throw server_failure(decoder.exception(), sql, where);
   decoder.finish();

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include <epochcut/cut/source.hpp>
+#include <epochcut/source/clickhouse_answer.hpp>
 #include <epochcut/source/clickhouse_literal.hpp>
 #include <epochcut/source/clickhouse_server.hpp>
 #include <epochcut/source/clickhouse_sql.hpp>
@@ -64,7 +65,9 @@ Failure missing(Session& session, const std::string& in, const std::string& tabl
   std::string display_name;
   const Relation row =
       session.all("SELECT " + in + ", (SELECT count() FROM system.databases WHERE name = " + in + ") AS epochcut_found", control, display_name);
-  const std::string database(row.fields[0].column.text(0)), where(session.where()), place(Session::database_place);
+  const std::string where(session.where()), place(Session::database_place);
+  require_shape(row, {Type::text, Type::uint64}, 1, where);
+  const std::string database(row.fields[0].column.text(0));
   const bool there = row.fields[1].column.words()[0] != 0;
   return Failure(Reason::not_found,
                  there ? "there is no table \"" + table + "\" in database \"" + database + "\" of ClickHouse at " + where +
@@ -85,6 +88,7 @@ TableInfo describe(Session& session, const std::string& relation, const Control&
                       " AS epochcut_sorting_key, " + std::string(identity) + " FROM system.columns WHERE database = " + in + " AND table = " + of,
                   control, info.display_name);
   if (rows.rows() == 0) throw missing(session, in, table, control);
+  require_shape(rows, {Type::text, Type::text, Type::text, Type::text, Type::text, Type::text, Type::text, Type::text}, 1, std::string(session.where()));
   const auto text = [&](std::size_t column, std::size_t row = 0) { return std::string(rows.fields[column].column.text(row)); };
   for (std::size_t row = 0; row < rows.rows(); ++row) info.columns.push_back({text(0, row), text(1, row)});
   info.database = text(2);
@@ -111,6 +115,7 @@ Visible visible(Session& session, const std::string& relation, const AsOf& as_of
     throw Failure(Reason::schema,
                   "the event id column \"" + as_of.stream.event_id + "\" of ClickHouse table " + relation + " must be a UInt64 that is not Nullable")
         .at(session.where());
+  require_shape(row, {Type::uint64, Type::uint64, Type::text, Type::text, Type::text}, 1, std::string(session.where()));
   return {row.fields[0].column.words()[0], row.fields[1].column.words()[0], session.server(row, 2, display_name)};
 }
 
@@ -131,6 +136,7 @@ FollowerInfo about(Session& session, const std::string& relation, const Control&
     throw;
   }
   if (rows.rows() == 0) return info;
+  require_shape(rows, {Type::text, Type::text}, 1, std::string(session.where()));
   if (rows.rows() > 1)
     throw Failure(Reason::wrong_stream,
                   "table " + stream_table + " on " + std::string(session.where()) + " names more than one stream or authority; leave one row in it")

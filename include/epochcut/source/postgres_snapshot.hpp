@@ -5,7 +5,6 @@
 #pragma once
 
 #include <algorithm>
-#include <charconv>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -18,6 +17,7 @@
 #include <epochcut/core/token.hpp>
 #include <epochcut/cut/source.hpp>
 #include <epochcut/source/copy_binary.hpp>
+#include <epochcut/source/postgres_catalog.hpp>
 #include <epochcut/source/postgres_connection.hpp>
 #include <epochcut/source/postgres_sql.hpp>
 
@@ -52,23 +52,9 @@ inline constexpr std::string_view server_columns =
     "(SELECT system_identifier FROM pg_catalog.pg_control_system()), coalesce(host(inet_server_addr()), 'socket'), current_setting('port'), current_setting('server_version')";
 inline constexpr int server_columns_count = 4;
 
-/// Of key and place in the table: below it, each range of keys would touch most of the table's pages.
-inline constexpr std::string_view ordered_correlation = "0.9";
-
 inline Server server_of(const Result& row) {
   const auto text = [&](int i) { return std::string(cell(row, 0, i)); };
   return {"postgres " + text(0) + "@" + text(1) + ":" + text(2), text(3)};
-}
-
-/// Errors: `schema` when the ledger's own bookkeeping is not a whole number that fits.
-template <class T>
-T number(const Result& result, int row, int column, const std::string& what) {
-  const std::string_view text = cell(result, row, column);
-  T value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc{} || end != text.data() + text.size())
-    throw Failure(Reason::schema, what + " is \"" + std::string(text) + "\", but must be a whole number that is not NULL and fits 64 bits; correct the writer");
-  return value;
 }
 
 /// A snapshot that another session may take over while the one that exported it is open.
@@ -76,13 +62,7 @@ struct Exported {
   std::string id;
   std::string visible;  ///< pg_current_snapshot(): what makes it this one
   Server server;
-};
-
-/// How a key column is spread, as the planner knows it. Good for cutting it evenly, and for nothing else.
-struct KeySpread {
-  std::int64_t rows = -1;           ///< of the table; -1: never analyzed
-  bool cheap = false;               ///< a range of it is read without looking at the rest
-  std::vector<std::int64_t> marks;  ///< rising; about as many rows lie between any two neighbours
+  std::string tables;  ///< that it may read: locked before it was taken. An array of OIDs, as text
 };
 
 /// One snapshot from BEGIN to COMMIT. Left before that, it gives its session up.
@@ -110,6 +90,7 @@ class Transaction {
                                                    ", or to another snapshot there; let the connection string name one server, or read with one reader")
             .retry()
             .at(session_->where());
+      tables_ = snapshot.tables;
     } catch (...) {
       session_->close();
       throw;
@@ -126,45 +107,11 @@ class Transaction {
   std::uint64_t timeline = 0;
   Server server;
 
-  /// The catalog's view of each plan's relation, read after the lock: it can't change any more.
+  /// The catalog's view of each plan's relation. Errors: as postgres::describe.
   std::vector<Table> describe(std::span<const QueryPlan> plans, const Control& control) {
-    std::vector<Table> tables;
-    if (plans.empty()) return tables;
-    std::string wanted;
-    std::vector<std::string> parameters;
-    for (const QueryPlan& plan : plans) {
-      tables.push_back({plan.relation});
-      parameters.push_back(quoted_relation(plan.relation));
-      wanted += (wanted.empty() ? "(" : ", (") + std::to_string(tables.size()) + ", to_regclass($" + std::to_string(tables.size()) + ")::oid)";
-    }
-    const Result rows = session_->query(
-        "WITH RECURSIVE wanted(n, relation) AS (VALUES " + wanted +
-            "), attribute AS ("
-            "SELECT n, relation, attnum, attname, attnotnull, atttypid AS type, atttypmod AS modifier, attcollation "
-            "FROM wanted JOIN pg_catalog.pg_attribute ON attrelid = relation WHERE attnum > 0 AND NOT attisdropped "
-            "UNION ALL SELECT n, relation, attnum, attname, attnotnull OR typnotnull, typbasetype, typtypmod, attcollation "
-            "FROM attribute JOIN pg_catalog.pg_type t ON t.oid = type WHERE typtype = 'd') "
-            "SELECT n, attname, t.oid, modifier, attnotnull, coalesce(collisdeterministic, true), typtype = 'e' OR typcategory = 'S' AND t.oid >= 16384, "
-            "format_type(t.oid, NULL), row_security_active(relation), "
-            "EXISTS (SELECT FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid JOIN pg_catalog.pg_am a ON a.oid = x.relam "
-            "JOIN pg_catalog.pg_class c ON c.oid = i.indrelid WHERE i.indrelid = relation AND i.indkey[0] = attnum AND i.indisvalid AND i.indpred IS NULL AND "
-            "a.amname = 'btree' AND (c.relkind = 'p' OR NOT c.relhassubclass)) FROM attribute JOIN pg_catalog.pg_type t ON t.oid = type AND typtype <> 'd' "
-            "LEFT JOIN pg_catalog.pg_collation l ON l.oid = attcollation ORDER BY n, attnum",
-        parameters, control);
-    for (int row = 0; row < PQntuples(rows.get()); ++row) {
-      const auto text = [&](int i) { return cell(rows, row, i); };
-      Table& table = tables[number<std::size_t>(rows, row, 0, "a number") - 1];
-      table.columns.push_back({std::string(text(1)), number<std::uint32_t>(rows, row, 2, "an OID"), number<std::int32_t>(rows, row, 3, "a modifier"),
-                               text(4) == "t", text(5) == "t", text(6) == "t", std::string(text(7)), text(9) == "t"});
-      table.row_security |= text(8) == "t";
-    }
-    for (const Table& table : tables)
-      if (table.row_security)
-        throw Failure(Reason::authentication, "row-level security would hide rows of \"" + table.name + "\" at " + session_->where() +
-                                                  " from the checking role, and hidden rows look like missing ones; give the role BYPASSRLS")
-            .code("42501")
-            .at(session_->where());
-    return tables;
+    Described described = postgres::describe(*session_, plans, control);
+    if (tables_.empty()) tables_ = std::move(described.locked);  // the first time nothing has been read yet
+    return std::move(described.tables);
   }
 
   /// Notes in `bound` which of its ends no event id of the plan's history is beyond, where an index says so at once; then a reading need not compare each row
@@ -199,35 +146,14 @@ class Transaction {
   /// For sessions that read along. Errors: as a query; a server before version 10 can't on a standby.
   Exported export_snapshot(const Control& control) {
     const Result row = session_->query("SELECT pg_export_snapshot(), pg_current_snapshot()", {}, control);
-    Exported exported{std::string(cell(row, 0, 0)), std::string(cell(row, 0, 1)), server};
+    Exported exported{std::string(cell(row, 0, 0)), std::string(cell(row, 0, 1)), server, tables_};
     if (exported.id.find_first_not_of("0123456789ABCDEFabcdef-") != std::string::npos)
       throw Failure(Reason::schema, "PostgreSQL gave a snapshot a name that is none; read with one reader").at(session_->where());
     return exported;
   }
 
-  /// Precondition: `column` is an integer. Cost: a look into the statistics; without any, the least and the greatest key, which is a scan if no index has them.
   KeySpread spread(const std::string& relation, const std::string& column, const Control& control) {
-    const std::string parameters[] = {quoted_relation(relation), column};
-    const Result row = session_->query(
-        "SELECT c.reltuples::bigint, EXISTS (SELECT 1 FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indkey[0] = a.attnum AND i.indisvalid AND "
-        "i.indpred IS NULL) AND abs(s.correlation) >= " +
-            std::string(ordered_correlation) +
-            ", s.histogram_bounds FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace JOIN pg_catalog.pg_attribute a ON "
-            "a.attrelid = c.oid AND a.attname = $2 LEFT JOIN pg_catalog.pg_stats s ON s.schemaname = n.nspname AND s.tablename = c.relname AND s.attname = "
-            "a.attname WHERE c.oid = to_regclass($1) ORDER BY s.inherited DESC NULLS LAST LIMIT 1",
-        parameters, control);
-    KeySpread spread;
-    if (PQntuples(row.get()) == 0) return spread;
-    spread.rows = number<std::int64_t>(row, 0, 0, "a number of rows");
-    spread.cheap = cell(row, 0, 1) == "t";
-    append_numbers(spread.marks, cell(row, 0, 2));
-    if (spread.marks.empty()) {
-      const std::string key = identifier(column);
-      const Result ends = session_->query("SELECT min(" + key + "), max(" + key + ") FROM " + quoted_relation(relation), {}, control);
-      append_numbers(spread.marks, cell(ends, 0, 0));
-      append_numbers(spread.marks, cell(ends, 0, 1));
-    }
-    return spread;
+    return postgres::spread(*session_, relation, column, control);
   }
 
   /// Looks at the whole relation for what no reading may hold, and gives the proof of a reading that has not been read yet.
@@ -274,7 +200,13 @@ class Transaction {
     proof.rows = decoder.rows(), proof.bytes = decoder.bytes();
   }
 
+  /// Errors: as postgres::require_locked.
+  void require_locked(const Control& control) {
+    if (!tables_.empty()) postgres::require_locked(*session_, tables_, control);
+  }
+
   void commit(const Control& control) {
+    require_locked(control);
     session_->commit(control);
     committed_ = true;
   }
@@ -313,16 +245,6 @@ class Transaction {
                     "PostgreSQL at " + session_->where() + " runs the reading as " + std::string(isolation) + (read_only == "on" ? "" : ", writable") +
                         " instead of repeatable read, read only, so token and state could be of two moments; take out the proxy that rewrites it")
           .at(session_->where());
-  }
-
-  /// The whole numbers in `text`, as in {1,2,3}.
-  static void append_numbers(std::vector<std::int64_t>& numbers, std::string_view text) {
-    while (!text.empty()) {
-      std::int64_t value = 0;
-      const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-      if (error == std::errc{}) numbers.push_back(value);
-      text.remove_prefix(error == std::errc{} ? static_cast<std::size_t>(end - text.data()) : 1);
-    }
   }
 
   /// What every first query asks besides the token. A server in recovery has no position to write at, but the control file knows its timeline.
@@ -385,6 +307,7 @@ class Transaction {
   }
 
   Session session_;
+  std::string tables_;  ///< what may be read: an array of OIDs, as text. Empty: nothing was described, and nothing but the token is read
   bool committed_ = false;
 };
 
