@@ -130,12 +130,13 @@ TEST_CASE("bisection finds what diff finds, in whatever steps") {
   CHECK(rc::check("bisect is diff", [&] {
     const Keyed m = keyed();
     BisectOptions options;
-    options.method = m.negative_tolerance ? Method::automatic : *rc::gen::element(Method::automatic, Method::bisect, Method::bisect, Method::stream);
-    options.rows_min = *rc::gen::inRange<std::uint64_t>(0, 9);
+    options.method =
+        m.negative_tolerance ? Method::automatic : *rc::gen::element(Method::automatic, Method::bisect, Method::bisect, Method::bisect, Method::stream);
+    options.rows_min = *rc::gen::element<std::uint64_t>(0, 1, 1, 2, 4, 8);
     options.stream_rows_max = *rc::gen::element<std::uint64_t>(0, 20, 1'000);
-    options.cells_first_max = *rc::gen::element<std::uint64_t>(1, 2, 7, 64);
+    options.cells_first_max = *rc::gen::element<std::uint64_t>(1, 2, 2, 7, 64);
     options.cells_max = *rc::gen::element<std::uint64_t>(2, 16, 65'536);
-    options.fetch_bytes_max = *rc::gen::element<std::uint64_t>(0, 512, 1'000'000);
+    options.fetch_bytes_max = *rc::gen::element<std::uint64_t>(0, 0, 0, 512, 1'000'000);
     const auto say = [](auto act) -> std::vector<std::string> {
       try {
         return act();
@@ -152,10 +153,11 @@ TEST_CASE("bisection finds what diff finds, in whatever steps") {
       return t.lines;
     });
     (plain[0] == "unordered" ? twice : plain.size() > 1 ? differing : equal)++;
-    several_rounds += result.rounds > 2, streamed += result.used == Method::stream;
+    several_rounds += result.rounds > 1, streamed += result.used == Method::stream;
     RC_ASSERT(bisected == plain);
     RC_ASSERT(left.ranges_most <= bisecting::ranges_per_statement_max);
   }));
+  INFO(equal << " equal, " << differing << " differing, " << twice << " twice, " << several_rounds << " of several rounds, " << streamed << " streamed");
   for (const int seen : {equal, differing, twice, several_rounds, streamed}) CHECK(seen > 0);
 }
 
@@ -192,8 +194,135 @@ TEST_CASE("a range is equal by its count and both halves of its digest, and what
     CHECK(t.result.cells_differing == t.result.cells_compared);
     CHECK(t.result.counts.equal == 4'000);
     CHECK(t.result.counts.differences() == 0);
+    CHECK(t.result.used == Method::stream);
+    CHECK(contains(t.result.why, "; then streamed, since "));
     CHECK(contains(t.result.why, "differ by their digests and not by their values"));
   }
+}
+
+TEST_CASE("what was never equal at one time is not equal by a digest of one time and values of another") {
+  // Row 101 is wrong when it is hashed, and when it is fetched it is right and row 3000 is not: of each range all that was seen agrees.
+  const Relation all = numbered(4'000);
+  const auto wrong = [&](std::size_t which) { return with_changes(all, [which](std::size_t row) { return row == which; }); };
+  MemorySide l(all), r(wrong(101));
+  std::optional<std::size_t> becomes = 3'000;
+  r.before_fetch = [&](int fetch, Relation& rows) {
+    if (fetch == 0) rows = becomes ? wrong(*becomes) : all;
+  };
+  SECTION("another row is wrong") {
+    const Told t = told(l, r);
+    CHECK(t.lines == by_diff(all, wrong(3'000)));
+    CHECK(t.result.used == Method::stream);
+    CHECK(contains(t.result.why, "bisected, as asked for; then streamed, since 1 ranges differ by their digests and not by their values"));
+    CHECK(t.result.counts.left == 4'000);  // and not those of the equal ranges once more
+    CHECK(l.fetches == 2);
+  }
+  SECTION("proved by a token") {
+    r.token = ids_of(all);
+    CHECK(told(l, r).lines == by_diff(all, wrong(3'000)));
+  }
+  SECTION("all is right by then, and a stream says so") {
+    becomes.reset();
+    const Told t = told(l, r);
+    CHECK(t.lines.size() == 1);
+    CHECK(t.result.counts.equal == 4'000);
+    CHECK(t.result.used == Method::stream);
+  }
+  SECTION("a row among those that are fetched is wrong in another way: it is found, and stands") {
+    becomes = 102;
+    BisectOptions at_once = small;
+    at_once.rows_min = 1'000;
+    const Told t = told(l, r, at_once);
+    CHECK(t.lines == by_diff(all, wrong(102)));
+    CHECK(t.result.used == Method::bisect);
+    CHECK(l.fetches == 1);
+  }
+  SECTION("the stream is as cancellable as any") {
+    Cancel cancel;
+    ManualClock clock;
+    const bool late = GENERATE(true, false);
+    const Control control{.clock = &clock, .cancel = &cancel, .deadline = clock.now() + Millis{1'000}};
+    l.before_fetch = [&](int, Relation&) { late ? clock.advance(Millis{2'000}) : cancel.request(); };
+    CHECK(refusal([&] { told(l, r, small, {}, control); }) == (late ? Reason::timeout : Reason::cancelled));
+    CHECK(l.fetches == 1);
+  }
+}
+
+TEST_CASE("with a rule by which other values agree, digests that part say nothing") {
+  const Relation all = numbered(4'000), near = with_changes(all, [](std::size_t row) { return row == 1'000 || row == 0; });
+  const Rule within{.column = "v", .kind = Rule::Kind::within, .tolerance = {3'007, 0}};
+  MemorySide l(all), r(near);
+  Told t = told(l, r, small, std::span(&within, 1));
+  CHECK(t.result.used == Method::bisect);
+  CHECK(t.result.counts.equal == 4'000);
+  CHECK(contains(t.result.why, "bisected, as asked for; 2 ranges differ by their digests and not by their values"));
+  CHECK(t.result.left_fetched < 10);
+  // Row 0 has the value 0.
+  const Rule zero{.column = "v", .absent_is_zero = true};
+  MemorySide some(numbered(4'000)), fewer(numbered(3'999, 1));
+  t = told(some, fewer, small, std::span(&zero, 1));
+  CHECK(t.result.used == Method::bisect);
+  CHECK(t.result.counts.differences() == 0);
+}
+
+TEST_CASE("whatever the sizes, the same differences are found") {
+  const Relation all = numbered(3'000, 0, 7), other = with_changes(all, [](std::size_t row) { return row == 5 || row == 1'500 || row == 2'999; });
+  const std::vector<std::string> differences = by_diff(all, other);
+  const std::vector<std::uint64_t> sizes{0, 1, std::uint64_t{1} << 59, std::uint64_t{1} << 62, std::uint64_t{1} << 63, UINT64_MAX};
+  for (const std::uint64_t rows_min : sizes)
+    for (const std::uint64_t cells : sizes)
+      for (const std::uint64_t bytes : {std::uint64_t{0}, UINT64_MAX})
+        for (const Method method : {Method::bisect, Method::automatic}) {
+          INFO(rows_min << " " << cells << " " << bytes);
+          const BisectOptions options{
+              .method = method, .rows_min = rows_min, .stream_rows_max = 0, .cells_first_max = cells, .cells_max = cells, .fetch_bytes_max = bytes};
+          MemorySide l(all), r(other), same(all);
+          CHECK(told(l, r, options).lines == differences);
+          CHECK(told(l, same, options).result.counts.equal == 3'000);
+        }
+  MemorySide l(all), r(other);
+  CHECK(told(l, r, {.stream_rows_max = UINT64_MAX}).lines == differences);
+}
+
+TEST_CASE("where every bisection would end in the same failure the rows are streamed, while the left side answers") {
+  const Relation all = numbered(30'000, 0, 256), other = with_changes(all, [](std::size_t row) { return row == 1'234; });
+  const std::vector<std::string> differences = by_diff(all, other);
+  ManualClock clock;  // hashing costs nothing in it
+  const Control control{.clock = &clock};
+  const auto run = [&](const Failure& failure, bool on_left, int question, Method method = Method::automatic, bool at_fetch = false) {
+    MemorySide l(all), r(other);
+    l.watch = r.watch = &clock, l.hash_ms = r.hash_ms = 0.0001, l.send_ms = r.send_ms = 1;
+    (at_fetch ? (on_left ? l : r).before_fetch : (on_left ? l : r).before_question) = [&failure, question](int now, Relation&) {
+      if (now == question) throw failure;
+    };
+    BisectOptions options = small;
+    options.method = method;
+    const Told t = told(l, r, options, {}, control);
+    CHECK(t.lines == differences);
+    CHECK(t.result.counts.equal == 29'999);
+    return t.result;
+  };
+  const auto refused = [&](auto... what) { return refusal([&] { run(what...); }); };
+  const Failure none(Reason::unknown, "not thrown");
+  CHECK(run(none, true, -1).used == Method::bisect);
+  for (const Reason kind : {Reason::syntax, Reason::schema, Reason::configuration, Reason::overflow, Reason::unknown, Reason::too_large}) {
+    const Failure plain(kind, "the statement is too long"), by_server = Failure(kind, "the statement is too long").code("62");
+    for (int question = 0; question < 5; ++question) {  // two of the estimate, and three rounds
+      INFO(to_string(kind) << " " << question);
+      const Bisected b = run(by_server, false, question);
+      CHECK(b.used == Method::stream);
+      CHECK(b.why == "streamed: the statement is too long");
+      // The left side's own server has ended its transaction: that failure is told, and not what a stream of nothing would say.
+      CHECK(refused(by_server, true, question) == kind);
+      CHECK(run(plain, true, question).used == Method::stream);
+      if (question < 3) CHECK(refused(by_server, false, question, Method::bisect) == kind);
+    }
+    // While rows are fetched the left side's are on their way, and the sink may know of some.
+    for (const int fetch : {0, 1}) CHECK(refused(by_server, false, fetch, Method::automatic, true) == kind);
+  }
+  for (const Reason kind : {Reason::cut_violated, Reason::cancelled, Reason::timeout, Reason::unordered, Reason::replica_changed, Reason::connection})
+    CHECK(refused(Failure(kind, "as it is"), false, 2) == kind);
+  CHECK(refused(Failure(Reason::unknown, "no memory left").retry(), false, 2) == Reason::unknown);
 }
 
 TEST_CASE("ten differences in many rows cost a few rounds and little else; differences everywhere are streamed") {

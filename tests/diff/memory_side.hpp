@@ -26,6 +26,7 @@ class MemorySide final : public DigestSide {
   explicit MemorySide(Relation rows) : rows_(std::move(rows)) {}
 
   std::function<void(int question, Relation& rows)> before_question = [](int, Relation&) {};
+  std::function<void(int fetch, Relation& rows)> before_fetch = [](int, Relation&) {};
   std::function<void(std::vector<CellDigest>& cells)> lie = [](std::vector<CellDigest>&) {};
   bool drop_fetched_row = false, another_event_fetched = false;
   std::optional<Digest> token{};
@@ -63,7 +64,9 @@ class MemorySide final : public DigestSide {
   }
 
   void ask(const KeyGrid& grid, std::span<const KeyRange> ranges, const Control&) override {
+    require_idle();
     before_question(questions++, rows_);
+    at_work_ = true;
     ranges_most = std::max(ranges_most, ranges.size());
     std::map<std::uint64_t, CellDigest> cells;
     double hashed = 0;
@@ -88,10 +91,14 @@ class MemorySide final : public DigestSide {
     bytes_ += 64 * answer_.size();
     lie(answer_);
   }
-  std::vector<CellDigest> answer(const Control&) override { return answer_; }
+  std::vector<CellDigest> answer(const Control&) override {
+    at_work_ = false;
+    return answer_;
+  }
 
   AnyCursor fetch(std::span<const KeyRange> ranges, const Control&) override {
-    ++fetches;
+    require_idle();
+    before_fetch(fetches++, rows_);
     ranges_most = std::max(ranges_most, ranges.size());
     Relation sent = rows_.empty_copy();
     Proof proof;
@@ -108,6 +115,10 @@ class MemorySide final : public DigestSide {
   }
 
  private:
+  /// As a connection that still sends one answer can't be asked for another.
+  void require_idle() const {
+    if (at_work_) throw Failure(Reason::connection, "another command is in progress");
+  }
   bool is_null(std::size_t row) const { return rows_.fields[0].column.is_null(row); }
   Int128 key(std::size_t row) const { return is_null(row) ? 0 : rows_.fields[0].column[row].as_decimal().unscaled; }
   bool in(std::span<const KeyRange> ranges, std::size_t row) const {
@@ -126,6 +137,7 @@ class MemorySide final : public DigestSide {
   DigestForm form_;
   std::vector<CellDigest> answer_;
   std::uint64_t bytes_ = 0;
+  bool at_work_ = false;
 };
 
 }  // namespace memory_side

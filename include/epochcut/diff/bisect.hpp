@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstdint>
+#include <iterator>
 #include <optional>
 #include <span>
 #include <string>
@@ -73,6 +74,12 @@ struct Open {
 inline void add(CellDigest& sum, const CellDigest& part) { sum.rows += part.rows, sum.ids += part.ids; }
 inline std::uint64_t bytes_per_row(std::uint64_t bytes, std::uint64_t rows) { return rows == 0 ? 64 : std::max<std::uint64_t>(1, bytes / rows); }
 
+/// Would every bisection end in `failure`, so that only a stream gets on? What may heal, and what the rows themselves are at fault for, is told as it is.
+inline bool never_heals(const Failure& failure) {
+  constexpr Reason refused[] = {Reason::schema, Reason::configuration, Reason::syntax, Reason::overflow, Reason::too_large, Reason::unknown};
+  return !failure.retryable && std::find(std::begin(refused), std::end(refused), failure.kind) != std::end(refused);
+}
+
 inline Failure moved(const std::string& who, const std::string& what) {
   return Failure(Reason::cut_violated, who + " changed while it was bisected: " + what + "; bisect again, and if this stays, read it with a stream").retry();
 }
@@ -90,10 +97,13 @@ class Run {
       : left_(left), right_(right), rules_(rules), sink_(sink), options_(options), control_(control), whole_(whole) {}
 
   Bisected run() {
-    if (why_streamed())
-      stream();
-    else
-      bisect();
+    try {
+      if (!why_streamed()) bisect();
+    } catch (const Failure& failure) {
+      if (!may_stream(failure)) throw;
+      because(failure.message);
+    }
+    if (out_.used == Method::stream) stream();
     out_.left_bytes += left_.bytes(), out_.right_bytes += right_.bytes();
     return std::move(out_);
   }
@@ -108,25 +118,42 @@ class Run {
   bool why_streamed() {
     if (options_.method == Method::stream) return because("asked for");
     const bool insisted = options_.method == Method::bisect;
-    try {
-      const std::vector<DigestColumn> l = left_.columns(), r = right_.columns();
-      const DigestForm form = agree(l, r, left_.engine() == right_.engine(), rules_);
-      left_.use(form), right_.use(form);
-      if (!diffing::same_is_equal(diffing::match(shape_of(l), shape_of(r), rules_)))
-        throw Failure(Reason::configuration, "a rule with a negative tolerance calls equal rows different, so digests say nothing; stream");
-      bounds_ = right_bounds_ = right_.bounds(control_);
-      if (!insisted && (bounds_.rows <= options_.stream_rows_max || !bounds_.keyed)) return because(std::to_string(bounds_.rows) + " rows are few");
-      require_span();
-      if (!insisted && estimate()) return true;
-      left_bounds_ = left_.bounds(control_);
-      cover(left_bounds_);
-      require_span();
-    } catch (const Failure& failure) {
-      if (insisted || (failure.kind != Reason::schema && failure.kind != Reason::configuration)) throw;
-      return because(failure.message);
-    }
+    const std::vector<DigestColumn> l = left_.columns(), r = right_.columns();
+    const DigestForm form = agree(l, r, left_.engine() == right_.engine(), rules_);
+    left_.use(form), right_.use(form);
+    if (!diffing::same_is_equal(diffing::match(shape_of(l), shape_of(r), rules_)))
+      throw Failure(Reason::configuration, "a rule with a negative tolerance calls equal rows different, so digests say nothing; stream");
+    bounds_ = right_bounds_ = right_.bounds(control_);
+    if (!insisted && (bounds_.rows <= options_.stream_rows_max || !bounds_.keyed)) return because(std::to_string(bounds_.rows) + " rows are few");
+    require_span();
+    if (!insisted && estimate()) return true;
+    of_left([&] { left_bounds_ = left_.bounds(control_); });
+    cover(left_bounds_);
+    require_span();
     if (insisted) out_.why = "bisected, as asked for";
     return false;
+  }
+
+  /// After a failure of a bisection that nobody insisted on, while the sink has been told nothing and the left side still answers.
+  bool may_stream(const Failure& failure) {
+    if (options_.method != Method::automatic || !never_heals(failure) || left_lost_ || fetched_) return false;
+    if (left_owes_) try {
+        left_.answer(control_);  // it was asked and is at work
+      } catch (const Failure&) {
+        return false;
+      }
+    return true;
+  }
+
+  /// A statement that the left side's server refuses ends the transaction that a stream would be of.
+  template <class Act>
+  void of_left(Act act) {
+    try {
+      act();
+    } catch (const Failure& failure) {
+      left_lost_ = !failure.engine_code.empty() || failure.poisons_connection;
+      throw;
+    }
   }
 
   void cover(const KeyBounds& more) {
@@ -143,7 +170,7 @@ class Run {
   }
 
   bool because(const std::string& why) {
-    out_.why = "streamed: " + why;
+    out_.used = Method::stream, out_.why = "streamed: " + why;
     return true;
   }
 
@@ -181,7 +208,8 @@ class Run {
       return false;
     }
     const auto share = [](std::uint64_t part, std::uint64_t of) { return static_cast<double>(part) / static_cast<double>(of); };
-    if (share(fetched.differences() * options_.rows_min * rows_per_first_cell, rows_sent) >= differences_everywhere)
+    const double per_cell = static_cast<double>(options_.rows_min) * static_cast<double>(rows_per_first_cell);
+    if (share(fetched.differences(), rows_sent) * per_cell >= differences_everywhere)
       return because(std::to_string(fetched.differences()) + " of " + std::to_string(rows_sent) + " rows in the middle differ, so nearly every range would");
     hash_cost_ = hash_ms / send_ms * share(rows_sent, rows_hashed);
     const double bisect_ms = hash_ms * share(bounds_.rows, rows_hashed) + 4 * trip, stream_ms = send_ms * share(bounds_.rows, rows_sent) + trip;
@@ -196,17 +224,23 @@ class Run {
 
   std::pair<Cells, Cells> ask(const KeyGrid& grid, std::span<const KeyRange> ranges) {
     control_.check();
-    left_.ask(grid, ranges, control_), right_.ask(grid, ranges, control_);
-    Cells r = right_.answer(control_);
-    return {left_.answer(control_), std::move(r)};
+    of_left([&] { left_.ask(grid, ranges, control_); });
+    left_owes_ = true;
+    right_.ask(grid, ranges, control_);
+    Cells l, r = right_.answer(control_);
+    left_owes_ = false;
+    of_left([&] { l = left_.answer(control_); });
+    return {std::move(l), std::move(r)};
   }
 
   /// `diff` of the rows in `ranges`, with the digests of the ids that were read.
   template <DiffSink To>
   std::pair<DiffCounts, std::pair<Digest, Digest>> compare(std::span<const KeyRange> ranges, To& to) {
     control_.check();
+    left_lost_ = true;  // until its rows have been read: half read they are in the way of whatever else it is asked
     AnyCursor l = left_.fetch(ranges, control_), r = right_.fetch(ranges, control_);
     const DiffCounts counts = diff(*l, *r, rules_, to);
+    left_lost_ = false;
     const Proof left = l->proof(), right = r->proof();
     out_.left_bytes += left.bytes, out_.right_bytes += right.bytes;
     out_.left_fetched += left.rows, out_.right_fetched += right.rows;
@@ -223,7 +257,6 @@ class Run {
   // ---- stream
 
   void stream() {
-    out_.used = Method::stream;
     if (whole_ != nullptr) return void(out_.counts = (*whole_)());
     const auto [counts, ids] = compare({}, sink_);
     out_.counts = counts;
@@ -242,7 +275,8 @@ class Run {
 
   void bisect() {
     out_.used = Method::bisect;
-    const std::uint64_t cells_wanted = std::clamp<std::uint64_t>(bounds_.rows / (std::max<std::uint64_t>(1, options_.rows_min) * rows_per_first_cell), 2,
+    // Divided twice: the product of the two may be more than 64 bits hold.
+    const std::uint64_t cells_wanted = std::clamp<std::uint64_t>(bounds_.rows / std::max<std::uint64_t>(1, options_.rows_min) / rows_per_first_cell, 2,
                                                                  std::max<std::uint64_t>(2, options_.cells_first_max));
     grid_.base = bounds_.least;
     const auto span = static_cast<std::uint64_t>(bounds_.greatest - bounds_.least);
@@ -304,14 +338,16 @@ class Run {
       parents.push_back(open), most += open.rows();
     }
     const std::uint64_t row_bytes = bytes_per_row(out_.left_bytes + out_.right_bytes, out_.left_fetched + out_.right_fetched);
-    if (parents.empty() || (rows + rows_of(wanted_)) * 2 * row_bytes <= options_.fetch_bytes_max) return false;
+    if (parents.empty() || rows + rows_of(wanted_) <= options_.fetch_bytes_max / row_bytes / 2) return false;
     const std::uint64_t parts = most / parents.size() * 2 / std::max<std::uint64_t>(1, options_.rows_min);
     int bits = std::clamp(static_cast<int>(std::bit_width(parts)) - 1, 1, std::min(10, grid_.shift));
     while (bits > 1 && parents.size() << bits > options_.cells_max) --bits;
     // Differences that fell into cells by chance: of the cells that are none, those that will be, if each parent is cut into 2^bits.
     const double still_differing = differing_share_ >= 1 ? 1 : std::min(1.0, 1 / ((1 - differing_share_) * static_cast<double>(1 << bits)));
     if (hash_cost_ + still_differing >= 1) {
-      if (rows > bounds_.rows - bounds_.rows / 8) give_up();
+      // To fetch range by range what is nearly everything would only be slower.
+      if (rows > bounds_.rows - bounds_.rows / 8)
+        give_up(std::to_string(out_.cells_differing) + " of " + std::to_string(out_.cells_compared) + " ranges differ");
       return false;
     }
     for (const Open& open : open_)
@@ -320,12 +356,10 @@ class Run {
     return true;
   }
 
-  /// Nearly every range differs: to fetch range by range what is nearly everything would only be slower.
-  void give_up() {
-    const std::string found = std::to_string(out_.cells_differing) + " of " + std::to_string(out_.cells_compared) + " ranges differ";
-    out_.why += "; then streamed, since " + found;
+  /// What was found decides nothing. Precondition: the sink was told nothing.
+  void give_up(const std::string& since) {
+    out_.used = Method::stream, out_.why += "; then streamed, since " + since;
     out_.counts = {}, open_.clear(), wanted_.clear();
-    stream();
   }
 
   void ask_children(const std::vector<Open>& parents, int bits) {
@@ -373,7 +407,11 @@ class Run {
     wanted_.push_back({open.left.cell == grid_.cells ? KeyRange{.null = true} : grid_.range(open.left.cell, open.left.cell), open});
   }
 
+  /// Differences among the rows that were read are differences. If there are none, ranges were different when they were hashed and are equal now: a side was
+  /// not one state, so that no statement showed both sides equal, or the two write some value in two forms. One statement of each side then decides: a
+  /// stream. With a tolerance digests part where values agree, so there it proves nothing that they did.
   void fetch() {
+    fetched_ = true;
     for (const Open& open : open_) want(open);
     // In key order, NULLs last; ranges of several rounds don't overlap.
     std::sort(wanted_.begin(), wanted_.end(), [](const auto& a, const auto& b) {
@@ -397,8 +435,10 @@ class Run {
       require_same(left_, batch.left, counts.left, ids.first), require_same(right_, batch.right, counts.right, ids.second);
       count(counts);
     }
-    if (!wanted_.empty() && out_.counts.differences() == 0)
-      out_.why += "; " + std::to_string(wanted_.size()) + " ranges differ by their digests and not by their values";
+    if (wanted_.empty() || out_.counts.differences() != 0) return;
+    const std::string found = std::to_string(wanted_.size()) + " ranges differ by their digests and not by their values";
+    const bool exact = std::all_of(rules_.begin(), rules_.end(), [](const Rule& rule) { return rule.kind == Rule::Kind::exact && !rule.absent_is_zero; });
+    exact ? give_up(found) : void(out_.why += "; " + found);
   }
 
   /// What was fetched is what was hashed.
@@ -419,14 +459,21 @@ class Run {
   std::vector<Open> open_;
   std::vector<std::pair<KeyRange, Open>> wanted_;  ///< with the range in the grid of its round
   double differing_share_ = 0;
-  double hash_cost_ = 0;  ///< of a row, in the time that sending it takes; 0: not measured, so that as few bytes as possible are sent
+  bool left_owes_ = false;  ///< an answer
+  bool left_lost_ = false;  ///< with its transaction, as far as is known
+  bool fetched_ = false;    ///< and so the sink may have been told
+  double hash_cost_ = 0;    ///< of a row, in the time that sending it takes; 0: not measured, so that as few bytes as possible are sent
 };
 
 }  // namespace bisecting
 
 /// The differences of two sides, as `diff` finds them, by sending as little as pays. A key that stands twice on both sides alike is not noticed.
+/// "No difference" is what one statement of each side shows: of digests that are all equal, or else of a stream. Not so with a tolerance, where ranges whose
+/// digests part are compared by later statements: that a side whose values were rewritten meanwhile, with the same event ids, was equal at any ONE time is
+/// not shown then. A difference is of rows that were read; beside one, `equal` counts ranges at the time at which they were hashed.
 /// Errors: as `diff`; `horizon_not_proven` where a side does not show the events that its token counts; `cut_violated` where a side moved in between (both
-/// retryable); with Method::bisect `schema` and `configuration` for what can't be hashed alike, which else is streamed.
+/// retryable); with Method::bisect what a side or its server says of rows that it can't hash (`schema`, `configuration`, `syntax` …), which else are
+/// streamed, unless the left side's transaction has ended with it.
 template <DiffSink Sink>
 Bisected bisect(DigestSide& left, DigestSide& right, std::span<const Rule> rules, Sink& sink, const BisectOptions& options = {}, const Control& control = {}) {
   return bisecting::Run<Sink, DiffCounts()>(left, right, rules, sink, options, control, nullptr).run();

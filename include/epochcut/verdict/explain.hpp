@@ -58,7 +58,8 @@ inline std::string shortfall_text(const SideReport& side) {
 inline std::string explain(const Outcome& o, const SideReport& side, const std::string& conflicting_ids) {
   const std::string first = o.differences.empty() ? "" : "; " + to_text(o.differences.front());
   switch (o.reason) {
-    case Reason::none: return std::to_string(o.counts.equal) + (o.counts.equal == 1 ? " key agrees" : " keys agree");
+    case Reason::none:
+      return std::to_string(o.counts.equal) + (o.counts.equal == 1 ? " key agrees" : " keys agree") + (o.claim == Claim::digest ? " by digest" : "");
     case Reason::differs:
       return std::to_string(o.counts.differences()) + " of " + std::to_string(o.counts.equal + o.counts.differences()) + " keys differ" + first;
     case Reason::missing_rows: return shortfall_text(side) + ", all acknowledged: rows are gone" + first;

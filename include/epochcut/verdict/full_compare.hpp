@@ -10,6 +10,7 @@
 #include <limits>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <epochcut/cut/held_cut.hpp>
@@ -59,17 +60,30 @@ class Streamed {
   bool execute(Outcome& outcome) {
     if (!wait(outcome)) return false;
     const Query queries[] = {invariant_.left.query};
-    for (const bool any_order : {true, false}) try {
-        return stream(queries, any_order, outcome);
+    for (Attempt attempt;;) try {
+        return stream(queries, attempt, outcome);
       } catch (const Failure& failure) {
         if (failure.kind == Reason::horizon_not_proven) return false;  // by its digests the follower does not show what the token counts
-        // Too far apart to be let go of as they pass: their servers have to sort them.
-        if (failure.kind != Reason::too_large || !any_order) throw;
+        // What can't be bisected is streamed, in a new snapshot: the one that was held may have ended with the statement that was refused.
+        if (std::exchange(attempt.bisecting, false)) {
+          if (options_.bisect.method != Method::automatic || !bisecting::never_heals(failure)) throw;
+          attempt.why_streamed = "streamed: " + failure.message;
+        } else {
+          // Too far apart to be let go of as they pass: their servers have to sort them.
+          if (failure.kind != Reason::too_large || !attempt.any_order) throw;
+          attempt.any_order = false;
+        }
       }
-    return false;
   }
 
  private:
+  /// How both sides are looked at in one held snapshot.
+  struct Attempt {
+    bool any_order = true;
+    bool bisecting = false;      ///< it is at work
+    std::string why_streamed{};  ///< since it was bisected in vain
+  };
+
   /// Before the snapshot is taken, so that nobody's clean-up waits for a follower that is late. False if it stays so.
   bool wait(Outcome& outcome) {
     const Control& control = options_.check.control;
@@ -98,12 +112,12 @@ class Streamed {
   }
 
   /// One attempt, in one held snapshot. Errors: `timeout` that names the budget which was used up, and as a read.
-  bool stream(std::span<const Query> queries, bool any_order, Outcome& outcome) const {
+  bool stream(std::span<const Query> queries, Attempt& attempt, Outcome& outcome) const {
     Control control = options_.check.control;
     control.rows_max = control.bytes_max = std::numeric_limits<std::uint64_t>::max();  // nothing is collected
     HeldCut<Source> held(*anchor_, queries, options_.snapshot_budget, control);
     try {
-      return compare(held, any_order, outcome);
+      return compare(held, attempt, outcome);
     } catch (Failure& failure) {
       const auto deadline = options_.check.control.deadline;
       if (failure.kind == Reason::timeout && (!deadline || control.clock->now() < *deadline))
@@ -113,7 +127,7 @@ class Streamed {
     }
   }
 
-  bool compare(HeldCut<Source>& held, bool any_order, Outcome& outcome) const {
+  bool compare(HeldCut<Source>& held, Attempt& how, Outcome& outcome) const {
     const Control& control = held.control();
     const EpochCut<Source>& cut = held.cut();
     require_progress(cut, options_.check.last_seen);
@@ -132,20 +146,24 @@ class Streamed {
       if (next.action != Step::Action::wait) return false;
       control.sleep(next.delay);
     }
-    plan.any_order = any_order;
+    plan.any_order = how.any_order;
     FirstDifferences first(options_.check.differences_max);
     DiffCounts counts;
+    Claim claim = Claim::every_value;
     const auto stream = [&] {
-      AnyCursor rows = held.open(0, any_order);
+      how.bisecting = false;
+      AnyCursor rows = held.open(0, how.any_order);
       right = cut.read_through(invariant_.right.source, Query(plan), control, [&](Cursor& other) {
-        counts = any_order ? set_diff(*rows, other, invariant_.rules, first, options_.limits) : diff(*rows, other, invariant_.rules, first);
+        counts = how.any_order ? set_diff(*rows, other, invariant_.rules, first, options_.limits) : diff(*rows, other, invariant_.rules, first);
       });
       left.proof = rows->proof();
       return counts;
     };
-    if (any_order) {
+    if (how.any_order) {
       right = std::move(expected);
-      counts = cheaper(held, at, stream, first, left, right, outcome.how);
+      outcome.how = how.why_streamed;
+      counts = cheaper(held, at, stream, first, left, right, outcome.how, how.bisecting);
+      if (std::exchange(how.bisecting, false)) claim = Claim::digest;
     } else {
       outcome.how = "streamed in key order: in no order their rows lie too far apart to be held until they meet";
       stream();
@@ -153,7 +171,7 @@ class Streamed {
     held.release();
     if (right.completeness != Completeness::proved) return false;
     left.stream = right.stream, left.epoch = right.epoch;
-    finish(cut, left, right, counts, first.take(), control.clock->now() - start, outcome);
+    finish(cut, left, right, counts, first.take(), control.clock->now() - start, claim, outcome);
     return true;
   }
 
@@ -166,22 +184,26 @@ class Streamed {
       if (l && r) return {std::move(l), std::move(r)};
       throw Failure(Reason::configuration, (l ? right.about.relation : "the anchor") + " does not count and hash its rows where they are; stream them");
     } catch (const Failure& failure) {
-      if (insisted || (failure.kind != Reason::schema && failure.kind != Reason::configuration)) throw;
+      // Said by a server, it ended the snapshot.
+      if (insisted || !failure.engine_code.empty() || (failure.kind != Reason::schema && failure.kind != Reason::configuration)) throw;
       why = "streamed: " + failure.message;
     }
     return std::pair<AnyDigest, AnyDigest>();
   }
 
   /// Bisects where that is asked for or cheaper, and calls `stream` where not. What is bisected is proved by the ids of all ranges together. `right`: as it
-  /// is expected, and then as it was read.
+  /// is expected, and then as it was read. `how`: a stream, if it says why already. `bisecting`: true while it is bisected, and after that if it was to the end.
   template <class Stream>
-  DiffCounts cheaper(HeldCut<Source>& held, const AsOf& at, Stream stream, FirstDifferences& first, Read& left, Read& right, std::string& how) const {
+  DiffCounts cheaper(HeldCut<Source>& held, const AsOf& at, Stream stream, FirstDifferences& first, Read& left, Read& right, std::string& how,
+                     bool& bisecting) const {
     const BisectOptions& options = options_.bisect;
+    if (!how.empty()) return stream();
     if (options.method == Method::stream)
       how = "streamed, as asked for";
     else if (options.method == Method::automatic && right.expected->count <= options.stream_rows_max)
       how = "streamed: " + std::to_string(right.expected->count) + " events are few";
-    const auto [l, r] = how.empty() ? sides(held, right, at, how) : std::pair<AnyDigest, AnyDigest>();
+    bisecting = how.empty();
+    const auto [l, r] = bisecting ? sides(held, right, at, how) : std::pair<AnyDigest, AnyDigest>();
     if (!l) return stream();
     const Bisected found = bisect_or(stream, *l, *r, invariant_.rules, first, options, held.control());
     how = found.why;
@@ -193,7 +215,7 @@ class Streamed {
   }
 
   void finish(const EpochCut<Source>& cut, const Read& left, const Read& right, const DiffCounts& counts, std::vector<Difference> differences, Millis took,
-              Outcome& outcome) const {
+              Claim claim, Outcome& outcome) const {
     const Millis waited = outcome.right.waited;
     outcome.left = report(left, took, 0), outcome.right = report(right, took, 0);
     outcome.left.rows = counts.left, outcome.right.rows = counts.right, outcome.right.waited = waited;
@@ -205,7 +227,7 @@ class Streamed {
     const Judgement verdict = judge(found);
     if (verdict.status == Status::fail) cut.require_standing(options_.check.control);
     outcome.status = verdict.status, outcome.reason = verdict.reason;
-    outcome.claim = verdict.status == Status::pass ? Claim::every_value : Claim::nothing;
+    outcome.claim = verdict.status == Status::pass ? claim : Claim::nothing;
     outcome.message = explain(outcome, outcome.left, {});
     outcome.retryable = verdict.status == Status::error;
     const Token& token = *cut.token();

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <iterator>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -19,11 +20,13 @@ namespace epochcut {
 enum class Claim : std::uint8_t {
   nothing,      ///< no verdict on content was reached
   every_value,  ///< every key and every value read
+  digest,       ///< every key and every value, by the 128-bit digest of each range of keys
   aggregate,    ///< the declared sums and counts per key
 };
 
 constexpr std::string_view to_string(Claim claim) {
-  constexpr std::string_view names[] = {"nothing", "every_value", "aggregate"};
+  constexpr std::string_view names[] = {"nothing", "every_value", "digest", "aggregate"};
+  static_assert(std::size(names) == static_cast<std::size_t>(Claim::aggregate) + 1);
   return names[static_cast<std::size_t>(claim)];
 }
 
