@@ -152,6 +152,18 @@ TEST_CASE("columns match by name and family, whatever their order") {
   CHECK(contains(sentence([&] { run({left}, {table({{"k", Role::key, Type::int64}, {"a", Role::value, Type::int64}})}); }), "\"b\""));
 }
 
+TEST_CASE("of two columns with one name neither is compared with the other's partner") {
+  const Relation once = table({{"k", Role::key, Type::int64}, {"v", Role::value, Type::int64}}, {{1, 5}});
+  const Relation twice = table({{"k", Role::key, Type::int64}, {"v", Role::value, Type::int64}, {"v", Role::value, Type::int64}}, {{1, 5, 6}});
+  const Relation both = table({{"k", Role::key, Type::int64}, {"k", Role::value, Type::int64}}, {{1, 5}});
+  CHECK(why({once}, {twice}) == Reason::schema);  // else the 6 is compared with nothing
+  CHECK(why({twice}, {once}) == Reason::schema);
+  CHECK(why({twice}, {twice}) == Reason::schema);
+  CHECK(why({both}, {both}) == Reason::schema);
+  CHECK(contains(sentence([&] { run({once}, {twice}); }), "the right side has two columns named \"v\""));
+  CHECK(why({once}, {once}) == Reason::none);
+}
+
 TEST_CASE("zero bytes that are content don't compare with zero bytes that are padding") {
   for (const Role role : {Role::key, Role::value})
     for (const int left_form : {text_plain, text_bytes, text_padded})

@@ -120,3 +120,59 @@ TEST_CASE("one number in two types and scales meets itself as it passes") {
   // Far less than the rows take: they have let go of each other on the way.
   CHECK(set_diff(l, r, {}, sink, {.bytes_max = 1 << 20}).equal == rows);
 }
+
+TEST_CASE("a number in one form never meets another number in another form, whatever its digits are made of") {
+  // In a block of numbers too wide for the common scale stands v; on the other side a number whose 128 bits are the hash form of v.
+  int tried = 0;
+  for (int v = 1; v < 12; ++v) {
+    RowHash hash;
+    hash.absorb(Value(Decimal{v, 0}));
+    const Digest d = hash.digest();
+    const auto made = static_cast<Int128>(static_cast<Uint128>(d.sum_high) << 64 | d.sum_low);
+    if (made >= power_of_ten(38) || made <= -power_of_ten(38)) continue;
+    ++tried;
+    Relation left = table({{"k", Role::key, Type::uint64}, {"v", Role::value, Type::decimal, 18}}, {});
+    Relation right = table({{"k", Role::key, Type::uint64}, {"v", Role::value, Type::decimal, 20}}, {});
+    left.fields[0].column.append_word(7), right.fields[0].column.append_word(7);
+    left.fields[1].column.append_wide(made), right.fields[1].column.append_wide(v * power_of_ten(20));
+    BlockCursor l({left}), r({right});
+    NullSink sink;
+    CHECK(set_diff(l, r, {}, sink).changed == 1);
+  }
+  CHECK(tried > 0);
+}
+
+TEST_CASE("rows of one hash and other values have not met") {
+  // One hash for both, as an unlucky or a chosen pair would have: the column's numbers are told apart by their values alone.
+  Relation left = table({{"v", Role::key, Type::decimal, 0}}, {{Value(Decimal{1, 0})}}),
+           right = table({{"v", Role::key, Type::decimal, 0}}, {{Value(Decimal{2, 0})}});
+  const auto met = [](const Relation& a, const Relation& b) {
+    diffing::Waiting waiting({}, true);
+    // Hashed by columns that hold the same; compared by those that the blocks hold.
+    const Relation hashed = table({{"v", Role::key, Type::decimal, 0}}, {{Value(Decimal{5, 0})}});
+    const diffing::SetColumn column{&hashed.fields[0].column, {0, 0, diffing::HashForm::wides, 0, true}};
+    const std::uint32_t l = waiting.hold(a, diffing::Waiting::left), r = waiting.hold(b, diffing::Waiting::right);
+    return waiting.settle(l, 0, 1, {&column, 1}) + waiting.settle(r, 0, 1, {&column, 1});
+  };
+  CHECK(met(left, right) == 0);
+  CHECK(met(left, left) == 1);
+}
+
+TEST_CASE("rows that wait and don't fit one column are too large for this way, and not wrong") {
+  const auto row = [](std::uint64_t k, Decimal d) {
+    Relation r = table({{"k", Role::key, Type::uint64}, {"v", Role::value, Type::decimal, d.scale}});
+    r.fields[0].column.append_word(k), r.fields[1].column.append_decimal(d);
+    return r;
+  };
+  const std::vector<Relation> left{row(1, {power_of_ten(37), 0}), row(2, {1, 2})}, right{row(1, {power_of_ten(37) + 1, 0}), row(2, {2, 2})};
+  NullSink sink;
+  BlockCursor a(left), b(right), c(left), d(right);
+  CHECK(plain_diff(a, b, {}, sink).changed == 2);
+  CHECK(refusal([&] { set_diff(c, d, {}, sink); }) == Reason::too_large);
+  // Each number fits one scale for all of them, and the difference of two does not.
+  const std::vector<Relation> more{row(1, {9 * power_of_ten(36), 0}), row(2, {1, 1})}, less{row(1, {-9 * power_of_ten(36), 0}), row(2, {2, 1})};
+  const Rule within{"v", Rule::Kind::within, {}, false};
+  BlockCursor e(more), f(less), g(more), h(less);
+  CHECK(plain_diff(e, f, {&within, 1}, sink).changed == 2);
+  CHECK(refusal([&] { set_diff(g, h, {&within, 1}, sink); }) == Reason::too_large);
+}

@@ -2,6 +2,9 @@
 // Layer: core. Values only. Source: docs/concepts.md "Hash form".
 // Hash form: every value is tagged with its family and carries its length, so ('a|', 'b') is not ('a', '|b') and NULL is not '<null>';
 // numbers are hashed in their shortest form, so 5, 5u and 5.00 are one value.
+// NO cryptographic hash, and without a key, since two processes have to come to the same one: rows that were not made on purpose share one with about 2^-128 a
+// pair, but whoever may choose two words of both makes them share one in seconds. So no comparison of values may rest on it. What does: whether a second pass
+// found the same differences (`DiffCounts::which`), and whether two engines derived the same rows (operate/chain.hpp).
 #pragma once
 
 #include <cstdint>
@@ -13,7 +16,7 @@
 
 namespace epochcut {
 
-/// A running 128-bit hash: two lanes that see each word through different non-linear steps.
+/// A running 128-bit hash: two lanes that see each word through different non-linear steps. Against accident, not against intent.
 class RowHash {
  public:
   constexpr void absorb(std::uint64_t word) {

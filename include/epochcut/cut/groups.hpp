@@ -16,6 +16,7 @@
 #include <epochcut/core/column.hpp>
 #include <epochcut/core/digest.hpp>
 #include <epochcut/core/hash_words.hpp>
+#include <epochcut/core/seed.hpp>
 #include <epochcut/cut/evaluation.hpp>
 
 namespace epochcut::folding {
@@ -85,9 +86,9 @@ class Keys {
     return true;
   }
 
-  /// Each step is a bijection of its word: one word that has the same hash is the same word.
+  /// Each step is a bijection of its word: one word that has the same hash is the same word. Who chooses keys does not know where it starts.
   void hashes(const Block& block, std::uint64_t* out) const {
-    std::fill_n(out, block.size, std::uint64_t{0x243F6A8885A308D3u});
+    std::fill_n(out, block.size, hashing::seed_of(0));
     for (const Column* c : columns_) {
       if (block.rows == nullptr && words_ != 0)
         mix_words(out, {c->words().data() + block.begin, block.size});

@@ -153,8 +153,16 @@ inline void require_comparable(const Field& left, const Field& right) {
                                     std::string(to_string(right.column.type())) + " on the right, which don't compare; convert one of them in its store");
 }
 
-/// Matches columns by name. Errors: `schema`, naming what has no partner or does not compare.
+/// Columns belong together by their names: of two with one name, one would be compared with nothing.
+inline void require_distinct(const Relation& relation, const char* side) {
+  for (const Field& f : relation.fields)
+    if (relation.find(f.name) != &f)
+      throw Failure(Reason::schema, std::string("the ") + side + " side has two columns named \"" + f.name + "\"; rename one with .as()");
+}
+
+/// Matches columns by name. Errors: `schema`, naming what stands there twice, has no partner or does not compare.
 inline std::vector<Pair> match(const Relation& left, const Relation& right, std::span<const Rule> rules) {
+  require_distinct(left, "left"), require_distinct(right, "right");
   std::vector<const Field*> left_keys, right_keys;
   for (const Field& f : left.fields)
     if (f.role == Role::key) left_keys.push_back(&f);

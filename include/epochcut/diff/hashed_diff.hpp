@@ -1,7 +1,8 @@
 // Which keys and values differ between two sides that come in no order?
 // Layer: diff. For a side that its server would have to sort: a sort costs several times the stream. Both sides are kept, up to a stated limit, and
 // compared by 128-bit hashes of their rows, partition by partition, so that each fits a cache; whatever the hashes don't call equal is decided on the
-// values, by the same rules as in `diff`, which is the reference: counts and differences are the same, the order of the differences is not.
+// values, by the same rules as in `diff`, which is the reference: counts and differences are the same, their order is not, and is another one in each process.
+// What the hashes do call equal is believed, since looking at it would be a random read a row: so their start is the process's secret (core/seed.hpp).
 #pragma once
 
 #include <algorithm>
@@ -17,6 +18,7 @@
 #include <vector>
 
 #include <epochcut/core/hash_words.hpp>
+#include <epochcut/core/seed.hpp>
 #include <epochcut/diff/diff.hpp>
 
 namespace epochcut {
@@ -96,12 +98,18 @@ inline HashedColumn form_of(const Held& left, std::size_t l, const Held& right, 
 }
 
 /// Two lanes of 64 bits for each of some rows. A column is absorbed at a time, in as many steps for each row: rows don't wait for each other.
+/// They start, and are multiplied, by numbers that this process alone knows: two words that meet in both lanes of a known start are found in seconds.
 class Lanes {
  public:
+  /// Of what forms the columns are that will be absorbed: rows whose numbers are brought to another form have another hash, whatever they hold.
+  void expect(const HashedColumn& how) {
+    begin_low_ = fold(begin_low_ ^ (static_cast<std::uint64_t>(how.form) + 1), by_low_);
+    begin_high_ = fold(begin_high_ + static_cast<std::uint64_t>(how.form) + 1, by_high_);
+  }
   void start(std::size_t rows) {
     rows_ = rows;
-    std::fill_n(low_.begin(), rows, std::uint64_t{0x243F6A8885A308D3u});
-    std::fill_n(high_.begin(), rows, std::uint64_t{0x13198A2E03707344u});
+    std::fill_n(low_.begin(), rows, begin_low_);
+    std::fill_n(high_.begin(), rows, begin_high_);
   }
   std::uint64_t low(std::size_t i) const { return low_[i]; }
   std::uint64_t high(std::size_t i) const { return high_[i]; }
@@ -130,9 +138,9 @@ class Lanes {
       }
       case HashForm::canonical:
         for (std::size_t i = 0; i < rows_; ++i) {
-          RowHash hash;
-          hash.absorb(c[row + i]);
-          step(i, hash.digest().sum_low), step(i, hash.digest().sum_high);
+          const Decimal shortest = c.is_null(row + i) ? Decimal{} : c[row + i].as_decimal().shortest();
+          step(i, static_cast<std::uint64_t>(shortest.scale));
+          step(i, static_cast<std::uint64_t>(shortest.unscaled)), step(i, static_cast<std::uint64_t>(shortest.unscaled >> 64));
         }
     }
     if (!how.nulls) return;
@@ -140,14 +148,14 @@ class Lanes {
   }
 
  private:
-  /// Both halves of a product with a constant of the lane's own, folded: what a word changes, it changes in half of the bits.
+  /// Both halves of a product with a number of the lane's own, folded: what a word changes, it changes in half of the bits.
   static std::uint64_t fold(std::uint64_t word, std::uint64_t by) {
     const Uint128 product = static_cast<Uint128>(word) * by;
     return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
   }
   [[gnu::always_inline]] void step(std::size_t i, std::uint64_t word) {
-    low_[i] = fold(low_[i] ^ word, 0x9E3779B97F4A7C15u);
-    high_[i] = fold((high_[i] << 29 | high_[i] >> 35) + (word ^ 0xA4093822299F31D0u), 0xD6E8FEB86659FD93u);
+    low_[i] = fold(low_[i] ^ word, by_low_);
+    high_[i] = fold((high_[i] << 29 | high_[i] >> 35) + (word ^ 0xA4093822299F31D0u), by_high_);
   }
   /// Both ways mix what there is; the first is the better and, where words are hashed by eight, by far the cheaper.
   void whole_words(std::span<const std::uint64_t> cells) {
@@ -183,6 +191,8 @@ class Lanes {
   }
 
   std::size_t rows_ = 0;
+  std::uint64_t begin_low_ = hashing::seed_of(1), begin_high_ = hashing::seed_of(2);
+  std::uint64_t by_low_ = hashing::seed_of(3) | 1, by_high_ = hashing::seed_of(4) | 1;
   std::array<std::uint64_t, hashed_rows> low_, high_;
 };
 
@@ -190,8 +200,10 @@ class Lanes {
 class Partitioned {
  public:
   Partitioned(const Held& side, std::size_t HashedColumn::*field, std::span<const HashedColumn> keys, std::span<const HashedColumn> values, int bits)
-      : rows_(new HashedRow[side.rows()]), begins_((std::size_t{1} << bits) + 1) {
+      : rows_{new HashedRow[side.rows()]}, begins_((std::size_t{1} << bits) + 1) {
     Lanes lanes;
+    for (const HashedColumn& c : keys) lanes.expect(c);
+    for (const HashedColumn& c : values) lanes.expect(c);
     const auto partition = [&](std::uint64_t key) { return bits == 0 ? 0 : static_cast<std::size_t>(key >> (64 - bits)); };
     const auto absorb = [&](std::span<const HashedColumn> columns, const Relation& block, std::size_t row) {
       for (const HashedColumn& c : columns) lanes.absorb(block.fields[c.*field].column, c, row);
@@ -217,18 +229,22 @@ class Partitioned {
       lanes.keys(key.data());
       absorb(values, side.blocks[b], row);
       for (std::size_t i = 0; i < n; ++i)
-        rows_[next[partition(key[i])]++] = {lanes.low(i), lanes.high(i), static_cast<std::uint32_t>(key[i]),
-                                            static_cast<std::uint32_t>(side.begins[b] + row + i)};
+        rows_.made[next[partition(key[i])]++] = {lanes.low(i), lanes.high(i), static_cast<std::uint32_t>(key[i]),
+                                                 static_cast<std::uint32_t>(side.begins[b] + row + i)};
     });
   }
   Partitioned(const Partitioned&) = delete;
   Partitioned& operator=(const Partitioned&) = delete;
-  ~Partitioned() { delete[] rows_; }
 
-  std::span<HashedRow> operator[](std::size_t p) { return {rows_ + begins_[p], begins_[p + 1] - begins_[p]}; }
+  std::span<HashedRow> operator[](std::size_t p) { return {rows_.made + begins_[p], begins_[p + 1] - begins_[p]}; }
 
  private:
-  HashedRow* rows_;
+  /// Deleted even where what is made after them fails. A vector would write them twice.
+  struct Rows {
+    HashedRow* made;
+    ~Rows() { delete[] made; }
+  };
+  Rows rows_;
   std::vector<std::size_t> begins_;
 };
 

@@ -1,7 +1,7 @@
 // Which rows differ between two streams that run side by side, each in an order of its own?
 // Layer: diff. For tables too big to hold and too dear to sort: rows that are the same on both sides let each other go as they pass, and what waits for its
-// partner is held by its 128-bit hash, up to a stated limit. At the end whatever still waits is decided by `diff`, on the values: same counts, same
-// differences in the same order. Only for streams whose keys can't stand there twice: two rows that are the same in all columns count as two.
+// partner is found by its 128-bit hash and its values, up to a stated limit. At the end whatever still waits is decided by `diff`, on the values: same
+// counts, same differences in the same order. Only for streams whose keys can't stand there twice: two rows that are the same in all columns count as two.
 #pragma once
 
 #include <algorithm>
@@ -63,7 +63,9 @@ class Waiting {
       const Hash& hashed = block.hashes[row];
       std::size_t at = hashed.low & (slots_.size() - 1);
       for (; slots_[at].block != 0; at = (at + 1) & (slots_.size() - 1))
-        if (settles_ && slots_[at].low == hashed.low && slots_[at].high == hashed.high && blocks_[slots_[at].block - 1].side != block.side) break;
+        if (settles_ && slots_[at].low == hashed.low && slots_[at].high == hashed.high && blocks_[slots_[at].block - 1].side != block.side &&
+            same_values(block, row, slots_[at], columns))
+          break;
       if (slots_[at].block != 0) {
         let_go(at);
         ++met;
@@ -91,12 +93,17 @@ class Waiting {
   }
 
   /// The rows of a side that no one came for, with the side's columns.
-  Relation rest(std::size_t side, const Relation& shape) const {
+  Relation rest(std::size_t side, const Relation& shape) {
     Relation all = shape.empty_copy();
-    for (const Block& block : blocks_)
-      if (block.side == side && block.waiting != 0) block.each_waiting([&](std::size_t row) { all.append_row(block.rows, row); });
+    for (const Block& block : blocks_) {
+      if (block.side != side || block.waiting == 0) continue;
+      note_form(all, block.rows);
+      block.each_waiting([&](std::size_t row) { append(all, block.rows, row); });
+    }
     return all;
   }
+  /// Are numbers held in another way than the one in which they came? Then a difference of two may need more digits than theirs did.
+  bool reformed() const { return reformed_; }
 
  private:
   static constexpr std::size_t slots_min = 1 << 12;
@@ -123,6 +130,7 @@ class Waiting {
       hashes.reserve(rows.rows());
       waits.assign(rows.rows() / 64 + 1, 0);
       Lanes lanes;
+      for (const SetColumn& c : columns) lanes.expect(c.how);
       for (std::size_t row = 0, n = 0; row < rows.rows(); row += n) {
         n = std::min(hashed_rows, rows.rows() - row);
         lanes.start(n);
@@ -136,6 +144,41 @@ class Waiting {
         if ((waits[row / 64] >> (row % 64) & 1) != 0) each(row);
     }
   };
+
+  /// Equal hashes are no proof, and here both rows are at hand.
+  bool same_values(const Block& block, std::size_t row, const Slot& slot, std::span<const SetColumn> columns) const {
+    const Relation& other = blocks_[slot.block - 1].rows;
+    return std::all_of(columns.begin(), columns.end(), [&](const SetColumn& c) {
+      const Column& mine = block.rows.fields[block.side == left ? c.how.left : c.how.right].column;
+      const Column& theirs = other.fields[block.side == left ? c.how.right : c.how.left].column;
+      return same_bits(mine, row, theirs, slot.row) || compare(mine[row], theirs[slot.row]) == 0;
+    });
+  }
+
+  /// Most cells that are equal are so bit for bit: what a comparison of values costs, the others pay.
+  static bool same_bits(const Column& a, std::size_t i, const Column& b, std::size_t j) {
+    if (a.type() != b.type() || a.has_nulls() || b.has_nulls()) return false;
+    if (a.type() == Type::text) return a.text(i) == b.text(j);
+    if (a.type() == Type::uuid || a.type() == Type::decimal) return a.scale() == b.scale() && a.wides()[i] == b.wides()[j];
+    return a.words()[i] == b.words()[j];
+  }
+
+  void note_form(const Relation& to, const Relation& from) {
+    for (std::size_t i = 0; i < to.fields.size(); ++i) {
+      const Column &a = to.fields[i].column, &b = from.fields[i].column;
+      reformed_ = reformed_ || a.type() != b.type() || a.scale() != b.scale();
+    }
+  }
+
+  /// Rows of many blocks come into one here. Errors: `too_large` where one column can't hold what each block could: that is no fault of the rows.
+  static void append(Relation& to, const Relation& from, std::size_t row) {
+    try {
+      to.append_row(from, row);
+    } catch (const Failure& failure) {
+      if (failure.kind != Reason::overflow) throw;
+      throw Failure(Reason::too_large, "the rows that wait for their partner don't fit one table (" + failure.message + "); read both sides in key order");
+    }
+  }
 
   void drop(std::uint32_t id) {
     blocks_[id] = Block{};
@@ -189,9 +232,10 @@ class Waiting {
         begun[side] = true;
       }
       Block &from = blocks_[id], &to = blocks_[gathered[side]];
+      note_form(to.rows, from.rows);
       from.each_waiting([&](std::size_t row) {
         to.hashes.push_back(from.hashes[row]);
-        to.rows.append_row(from.rows, row);
+        append(to.rows, from.rows, row);
       });
       to.waiting += from.waiting;
       drop(id);
@@ -216,6 +260,7 @@ class Waiting {
 
   SetLimits limits_;
   bool settles_;
+  bool reformed_ = false;
   std::vector<Slot> slots_;  ///< open addressing; never more than half full
   std::vector<Block> blocks_;
   std::vector<std::uint32_t> free_;
@@ -322,7 +367,11 @@ DiffCounts set_diff(Cursor& left_cursor, Cursor& right_cursor, std::span<const R
     if (side.columns.empty()) {
       const Relation& rows = waiting.rows(side.block);
       const bool is_left = side.side == Waiting::left;
-      const auto form = [&](std::size_t l, std::size_t r) { return set_form(rows.fields[is_left ? l : r].column, other.shape.fields[is_left ? r : l].column); };
+      const auto form = [&](std::size_t l, std::size_t r) {
+        SetColumn column = set_form(rows.fields[is_left ? l : r].column, other.shape.fields[is_left ? r : l].column);
+        column.how.left = l, column.how.right = r;
+        return column;
+      };
       for (const auto& [l, r] : keys) side.columns.push_back(form(l, r));
       for (const Pair& p : pairs) side.columns.push_back(form(p.left, p.right));
     }
@@ -356,7 +405,13 @@ DiffCounts set_diff(Cursor& left_cursor, Cursor& right_cursor, std::span<const R
 
   RelationCursor rest_left(sorted_by_key(waiting.rest(Waiting::left, left.shape)), {}),
       rest_right(sorted_by_key(waiting.rest(Waiting::right, right.shape)), {});
-  DiffCounts counts = diff(rest_left, rest_right, rules, sink);
+  DiffCounts counts;
+  try {
+    counts = diff(rest_left, rest_right, rules, sink);
+  } catch (const Failure& failure) {
+    if (failure.kind != Reason::overflow || !waiting.reformed()) throw;
+    throw Failure(Reason::too_large, "the rows that found no partner don't fit one table (" + failure.message + "); read both sides in key order");
+  }
   counts.left = left.seen, counts.right = right.seen, counts.equal += equal;
   return counts;
 }
