@@ -261,6 +261,38 @@ TEST_CASE("an exception's text after a block is an exception, and inside of a va
   CHECK(decoder.exception().size() <= native_exception_bytes_max);
 }
 
+TEST_CASE("an exception that is cut is the server's sentence, however long the pieces before it were and whichever way they came") {
+  const std::string text = "Code: 241, e.displayText() = DB::Exception: Memory limit (for query) exceeded, e.what() = DB::Exception";
+  std::string blocks;
+  for (int i = 0; i < 200; ++i) blocks += two_blocks;
+  const std::string body = blocks + text;
+  // The first piece ends inside a block, so that its rest is copied together with the next one; the second ends inside the exception.
+  for (const std::size_t first : {std::size_t{1}, std::size_t{50}, std::size_t{132}})
+    for (const std::size_t shown : {std::size_t{1}, std::size_t{6}, std::size_t{50}})
+      for (int way = 0; way < 8; ++way) {
+        INFO(first << " " << shown << " " << way);
+        NativeDecoder decoder;
+        NativeBlock block;
+        int seen = 0;
+        const std::size_t cuts[] = {0, first, blocks.size() + shown, body.size()};
+        for (int i = 0; i < 3; ++i) {
+          std::string piece = body.substr(cuts[i], cuts[i + 1] - cuts[i]);
+          (way >> i & 1) != 0 ? decoder.feed(piece) : decoder.lend(piece);
+          while (decoder.next(block)) ++seen;
+          piece.assign(piece.size(), '\xA5');
+        }
+        CHECK(seen == 400);
+        CHECK(decoder.exception() == text);
+      }
+}
+
+TEST_CASE("the names of a block's columns are counted too") {
+  const std::string length = "\x80\x80\x80\x01";  // 2^21, the longest name
+  std::string body = "\x28\x00"s;                 // 40 columns, no rows
+  for (int i = 0; i < 40; ++i) body += length + std::string(1u << 21, 'n') + "\5UInt8";
+  CHECK(refusal(body, 1u << 20) == Reason::too_large);
+}
+
 TEST_CASE("sizes are limits and never allocations") {
   const std::string huge = "\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\x7F", beyond = "\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\x7F";
   CHECK(refusal(huge + huge) == Reason::incomplete);                      // columns

@@ -23,6 +23,7 @@ namespace epochcut {
 inline constexpr std::uint64_t native_columns_max = 10'000;           ///< a block of more is no answer to any query of ours
 inline constexpr std::uint64_t native_rows_max = 1u << 26;            ///< in one block; the server cuts blocks at 65536 rows, aggregation at some millions
 inline constexpr std::uint64_t native_name_max = 1u << 21;            ///< bytes; an Enum16 spells out up to 65536 names in its type
+inline constexpr std::uint64_t native_names_max = 1u << 26;           ///< bytes of all names and types of one block: each is kept beside its column
 inline constexpr std::uint64_t native_block_bytes_max = 1u << 30;     ///< one block: it is held whole; max_block_size bounds it in rows only
 inline constexpr std::size_t native_exception_bytes_max = 64u << 10;  ///< of an exception's text; the rest is for no one
 
@@ -117,7 +118,7 @@ class NativeDecoder {
   bool more() {
     if (direct_) {
       buffer_.assign(lent_.substr(at_, stage_ == Stage::exception ? native_exception_bytes_max : std::string_view::npos));
-      at_ = 0, direct_ = false, lent_ = {};
+      at_ = 0, direct_ = false, lent_ = {}, bridged_ = 0;
       return false;
     }
     if (stage_ != Stage::exception && bridged_ != 0 && at_ >= carried_) {
@@ -210,7 +211,7 @@ class NativeDecoder {
     if (columns == 0 && rows_ != 0) throw malformed("a block has rows but no columns");
     at_ += at;
     columns_ = static_cast<std::size_t>(columns);
-    block_bytes_ = 0, begun_ = 0;
+    block_bytes_ = names_bytes_ = 0, begun_ = 0;
     stage_ = columns == 0 ? Stage::block : Stage::column;
     return true;
   }
@@ -219,6 +220,8 @@ class NativeDecoder {
     const std::string_view rest = input().substr(at_);
     std::size_t at = 0;
     if (!read_name(rest, at, column_name_) || !read_name(rest, at, column_type_)) return false;
+    if ((names_bytes_ += at) > native_names_max)
+      throw too_large("a block whose columns have names and types of more than " + std::to_string(native_names_max) + " bytes");
     if (column_type_.empty() || column_type_ != type_name_) {
       type_ = parse_native_type(name_of(column_name_, begun_), column_type_);
       type_name_ = column_type_;
@@ -383,7 +386,7 @@ class NativeDecoder {
   std::uint64_t fed_ = 0;
   NativeBlock block_;
   std::size_t columns_ = 0, begun_ = 0;
-  std::uint64_t rows_ = 0, row_ = 0, block_bytes_ = 0;
+  std::uint64_t rows_ = 0, row_ = 0, block_bytes_ = 0, names_bytes_ = 0;
   NativeType type_;
   std::string type_name_, column_name_, column_type_;
   std::string nulls_;
