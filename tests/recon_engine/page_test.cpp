@@ -7,6 +7,8 @@
 #include <set>
 #include <sstream>
 
+#include <epochcut/verdict/escape.hpp>
+
 #include "recon_engine/page.hpp"
 #include "recon_engine/sample.hpp"
 
